@@ -1,0 +1,159 @@
+package wire
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"io"
+
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/ipc"
+	"github.com/apache/arrow-go/v18/arrow/memory"
+)
+
+// otherReader decodes the batches of a stream whose schema has a type that
+// this package leaves to arrow-go: views, unions, run-end encoding. It feeds
+// arrow-go's stream reader one message at a time.
+type otherReader struct {
+	feed feeder
+	ipc  *ipc.Reader
+	mem  limitAllocator
+}
+
+// feeder hands queued messages to arrow-go.
+type feeder struct{ queue []queuedMessage }
+
+type queuedMessage struct{ header, body []byte }
+
+// Message returns the next queued message.
+func (f *feeder) Message() (*ipc.Message, error) {
+	if len(f.queue) == 0 {
+		return nil, io.EOF
+	}
+	m := f.queue[0]
+	f.queue = f.queue[1:]
+	return ipc.NewMessage(memory.NewBufferBytes(m.header), memory.NewBufferBytes(m.body)), nil
+}
+
+// Retain and Release are no-ops: messages belong to the garbage collector.
+func (f *feeder) Retain() {}
+
+// Release is a no-op.
+func (f *feeder) Release() {}
+
+// generalDictionary queues the announced dictionary message for arrow-go.
+func (r *Reader) generalDictionary() error {
+	if r.dicts.bytes += r.pending; r.dicts.bytes > r.limits.MaxMessageBytes {
+		return &LimitError{
+			Limit: "MaxMessageBytes", What: "dictionaries of one stream", Got: r.dicts.bytes,
+			Max: r.limits.MaxMessageBytes, InStep: true,
+		}
+	}
+	n := r.pending
+	r.pending = 0
+	mem, err := r.readGrowing(n)
+	if err != nil {
+		return r.fatal(err)
+	}
+	o := r.other()
+	o.feed.queue = append(o.feed.queue, queuedMessage{bytes.Clone(r.hdrBuf), mem})
+	return nil
+}
+
+func (r *Reader) other() *otherReader {
+	if r.others == nil {
+		r.others = &otherReader{}
+		r.others.feed.queue = []queuedMessage{{bytes.Clone(r.schema.message[prefixBytes:]), nil}}
+	}
+	return r.others
+}
+
+// generalColumns decodes a batch through arrow-go.
+func (r *Reader) generalColumns(b *Batch, mem []byte) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = batchErrorf("record batch", "%v", p)
+		}
+	}()
+	o := r.other()
+	o.feed.queue = append(o.feed.queue, queuedMessage{bytes.Clone(r.hdrBuf), bytes.Clone(mem)})
+	o.mem.left, o.mem.max = r.limits.MaxMessageBytes, r.limits.MaxMessageBytes
+	if o.ipc == nil {
+		o.ipc, err = ipc.NewReaderFromMessageReader(&o.feed, ipc.WithAllocator(&o.mem))
+		if err != nil {
+			return batchErrorf("record batch", "%v", err)
+		}
+	}
+	rec, err := o.ipc.Read()
+	if err != nil {
+		return batchErrorf("record batch", "%v", err)
+	}
+	if err := validateRecord(rec, r.limits.Validation); err != nil {
+		return batchErrorf("record batch", "%v", err)
+	}
+	rec.Retain()
+	view, err := NewBatch(b.Schema, rec, b.Meta)
+	if err != nil {
+		return batchErrorf("record batch", "%v", err)
+	}
+	b.Cols, b.body, b.Owned = view.Cols, nil, true
+	return nil
+}
+
+func validateRecord(rec arrow.RecordBatch, level Validation) error {
+	switch level {
+	case ValidateOff:
+		return nil
+	case ValidateStandard:
+		return array.ValidateRecord(rec)
+	}
+	return array.ValidateRecordFull(rec)
+}
+
+// limitAllocator refuses to allocate past a number of bytes: arrow-go sizes
+// decompressed buffers by what the message claims.
+type limitAllocator struct {
+	memory.GoAllocator
+	left, max int64
+}
+
+// Allocate panics past the limit; arrow-go's reader turns that into an error.
+func (a *limitAllocator) Allocate(n int) []byte {
+	if a.left -= int64(n); a.left < 0 {
+		panic(fmt.Errorf("decompressed batch exceeds MaxMessageBytes (%d bytes)", a.max))
+	}
+	return a.GoAllocator.Allocate(n)
+}
+
+// Reallocate counts as Allocate does.
+func (a *limitAllocator) Reallocate(n int, old []byte) []byte {
+	if a.left -= int64(n - len(old)); a.left < 0 {
+		panic(fmt.Errorf("decompressed batch exceeds MaxMessageBytes (%d bytes)", a.max))
+	}
+	return a.GoAllocator.Reallocate(n, old)
+}
+
+// Free gives the bytes back.
+func (a *limitAllocator) Free(b []byte) { a.left += int64(len(b)) }
+
+// encodeOther writes a batch of a schema that is left to arrow-go, as messages
+// without schema and end of stream.
+func encodeOther(b *Batch) ([]byte, error) {
+	rec, err := b.Record()
+	if err != nil {
+		return nil, err
+	}
+	defer rec.Release()
+	var buf bytes.Buffer
+	w := ipc.NewWriter(&buf, ipc.WithSchema(b.Schema.arrow))
+	if err := w.Write(rec); err != nil {
+		return nil, fmt.Errorf("wire: %w", err)
+	}
+	if err := w.Close(); err != nil {
+		return nil, fmt.Errorf("wire: %w", err)
+	}
+	p := buf.Bytes()
+	skip := prefixBytes + int(binary.LittleEndian.Uint32(p[4:]))
+	return p[skip : len(p)-len(endOfStream)], nil
+}
