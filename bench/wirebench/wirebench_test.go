@@ -1,0 +1,171 @@
+//go:build linux
+
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestMain lets the test binary be the processes that a comparison starts.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && (os.Args[1] == "floor" || os.Args[1] == "measure") {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func floorCommand(t *testing.T) string {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return self + " floor"
+}
+
+func TestEveryRowOfTheComparisonMeasuresTheFloor(t *testing.T) {
+	t.Parallel()
+	for _, r := range rows() {
+		t.Run(r.name(), func(t *testing.T) {
+			t.Parallel()
+			l := r.load
+			l.Size = min(l.Size, 200_000)
+			l.N = min(l.N, 3*l.Conns)
+			if l.Case == "producer" || l.Case == "exchange" {
+				l.N = turnsPerStream + 100 // past the end of a stream
+			}
+			got, err := measure(t.Context(), l, floorCommand(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if l.Case != "idle" && got.P50Micros <= 0 {
+				t.Errorf("p50 of %v µs", got.P50Micros)
+			}
+			if got.PeakMiB <= 0 {
+				t.Errorf("peak memory of %v MiB", got.PeakMiB)
+			}
+		})
+	}
+}
+
+func TestMeasureSaysWhyAWorkerCannotBeMeasured(t *testing.T) {
+	t.Parallel()
+	floor := floorCommand(t)
+	for name, test := range map[string]struct {
+		load    load
+		command string
+		want    string
+	}{
+		"no command":                  {load{"pipe", "unary", 1, 1, 1}, "", "no command"},
+		"no such program":             {load{"pipe", "unary", 1, 1, 1}, "/nonexistent/worker", "no such file"},
+		"no such transport":           {load{"carrier-pigeon", "unary", 1, 1, 1}, floor, "no such transport"},
+		"no such case":                {load{"pipe", "sextuple", 1, 1, 1}, floor, `no such case: "sextuple"`},
+		"two connections over a pipe": {load{"pipe", "unary", 1, 2, 2}, floor, "a pipe is one connection"},
+		"a worker that ends":          {load{"unix", "unary", 1, 1, 1}, "false", "announced"},
+		"stderr of a refusing worker": {load{"unix", "unary", 1, 1, 1}, floor + " --no", "floor takes nothing"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, err := measure(t.Context(), test.load, test.command)
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got error %v, want one with %q", err, test.want)
+			}
+		})
+	}
+}
+
+func TestMissedNamesEachTargetOnce(t *testing.T) {
+	t.Parallel()
+	all := limits{p50: 1.5, cpu: 2, ops: 0.6, startMillis: 50, connectionKiB: 24}
+	floor := result{P50Micros: 10, CPUMicros: 10, OpsPerSecond: 100}
+	for name, test := range map[string]struct {
+		limits limits
+		worker result
+		want   []string
+	}{
+		"at the limits": {all, result{P50Micros: 15, CPUMicros: 20, OpsPerSecond: 60, ConnectionKiB: 24}, nil},
+		"no limits":     {limits{}, result{P50Micros: 1e9, CPUMicros: 1e9, ConnectionKiB: 1e9}, nil},
+		"past all of them": {
+			all,
+			result{P50Micros: 60_000, CPUMicros: 21, OpsPerSecond: 59, ConnectionKiB: 25},
+			[]string{
+				"p50 ratio 6000.00, at most 1.5",
+				"CPU ratio 2.10, at most 2",
+				"start to first answer, ms 60.00, at most 50",
+				"KiB for an idle connection 25.00, at most 24",
+				"throughput ratio 0.59, at least 0.6",
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := test.limits.missed(floor, test.worker); !slices.Equal(got, test.want) {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
+func TestMediansAreTakenNumberByNumber(t *testing.T) {
+	t.Parallel()
+	odd := medians([]result{{P50Micros: 3, P99Micros: 1}, {P50Micros: 1, P99Micros: 9}, {P50Micros: 2, P99Micros: 5}})
+	if want := (result{P50Micros: 2, P99Micros: 5}); odd != want {
+		t.Errorf("of three: got %+v, want %+v", odd, want)
+	}
+	even := medians([]result{{OpsPerSecond: 3}, {OpsPerSecond: 1}})
+	if want := (result{OpsPerSecond: 2}); even != want {
+		t.Errorf("of two: got %+v, want %+v", even, want)
+	}
+}
+
+func TestSummarizeTakesThePercentilesOfUnsortedLatencies(t *testing.T) {
+	t.Parallel()
+	latencies := make([]time.Duration, 100)
+	for i := range latencies {
+		latencies[i] = time.Duration(100-i) * time.Microsecond
+	}
+	if got, want := summarize(latencies), (result{P50Micros: 51, P99Micros: 100}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+func TestCompareWritesWhatItFound(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "out.json")
+	err := compareMain(t.Context(), []string{
+		"-worker", floorCommand(t), "-only", "pipe/unary", "-rounds", "1", "-scale", "0.01", "-json", file,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var findings []finding
+	if err := json.Unmarshal(text, &findings); err != nil {
+		t.Fatal(err)
+	}
+	if len(findings) != 1 || findings[0].Case != "unary" || findings[0].Worker.P50Micros <= 0 {
+		t.Errorf("unexpected findings: %+v", findings)
+	}
+}
+
+func TestVerdictFailsWhereATargetIsMissed(t *testing.T) {
+	t.Parallel()
+	l := load{"pipe", "unary", 1, 1, 1}
+	if err := verdict([]finding{{load: l}}); err != nil {
+		t.Errorf("nothing missed: %v", err)
+	}
+	err := verdict([]finding{{load: l, Missed: []string{"p50 ratio 2.00, at most 1.5"}}})
+	if want := "pipe/unary/1/1: p50 ratio 2.00, at most 1.5"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v, want an error with %q", err, want)
+	}
+}
