@@ -1,0 +1,95 @@
+#!/bin/bash
+# Runs the canonical vgi-rpc conformance suite against a worker.
+#
+#   conformance/run.sh                             build bin/vgi-worker and run all that it serves
+#   conformance/run.sh --fast                      one transport, without the 2 GiB echo
+#   conformance/run.sh --all                       the whole suite
+#   conformance/run.sh [--...] WORKER [ARG ...]    another worker, more pytest arguments
+#
+# WORKER is an executable, or a command line in one argument; CONTRACT.md says
+# what it has to do. ARGs alone go to bin/vgi-worker: conformance/run.sh -k
+# TestCancel. The Python environment is made on first use; VGI_PYTHON_BIN names
+# an interpreter that has it already.
+#
+# Prints totals for each group, what failed, pytest's own last line and one line
+# of JSON; the log and the junit file stay in .cache/conformance. The exit status
+# is pytest's, or 1 where a run of the whole selection (no ARG) did not pass as
+# many tests as it should, or skipped any.
+set -uo pipefail
+here=$(dirname "$(readlink -f "$0")")
+top=$(dirname "$here")
+
+# What bin/vgi-worker serves, and how many tests that is: the one place to widen
+# when it serves more.
+transports=pipe,subprocess,unix,unix_threaded,unix_launcher,tcp
+filter='(pipe or subprocess or unix or tcp or stdio) and not TestExternal'
+expected=1561
+huge=3 # of these, the 2 GiB echo: 14 GiB on both ends together
+fast_transports=pipe
+fast_filter='(pipe or stdio) and not TestExternal'
+fast_expected=315
+all_expected=2648
+all_huge=4
+
+if [ "${1:-}" = --help ]; then
+  sed -n '2,/^set /{s/^# \{0,1\}//;/^set /!p}' "$0"
+  exit 0
+fi
+case "${1:-}" in
+--fast)
+  shift
+  transports=$fast_transports filter=$fast_filter expected=$fast_expected huge=0
+  export VGI_SKIP_HUGE=1
+  ;;
+--all)
+  shift
+  transports='' filter='' expected=$all_expected huge=$all_huge
+  ;;
+esac
+if [ "${VGI_SKIP_HUGE:-}" = 1 ]; then expected=$((expected - huge)); fi
+worker=
+if [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; then
+  worker=$1
+  shift
+fi
+# A selection made by the caller has a count that only the caller knows.
+if [ $# -gt 0 ]; then expected=0; fi
+if [ -n "${VGI_TRANSPORTS:-}" ] || [ -n "${VGI_CLIENT_DRIVER:-}" ]; then
+  transports=${VGI_TRANSPORTS:-} filter='' expected=0
+fi
+export VGI_TRANSPORTS=$transports
+
+if [ -z "$worker" ]; then
+  worker=$top/bin/vgi-worker
+  (cd "$top" && CGO_ENABLED=0 go build -o "$worker" ./cmd/vgi-worker) || exit 1
+elif [ -e "$worker" ]; then
+  worker=$(readlink -f "$worker")
+fi
+export VGI_WORKER=$worker
+
+py=${VGI_PYTHON_BIN:-}
+if [ -z "$py" ]; then
+  "$here/setup-python.sh" "$top/.cache/python" || exit 69
+  py=$top/.cache/python/python
+fi
+
+# What a run writes is below one directory that goes with it: in /tmp, because
+# the path of a socket has to be short.
+VGI_RUN_DIR=$(mktemp -d /tmp/vgi-run-XXXXXX)
+export VGI_RUN_DIR PYTHONDONTWRITEBYTECODE=1
+trap 'rm -rf "$VGI_RUN_DIR"' EXIT
+log=$VGI_RUN_DIR/pytest.log
+junit=$VGI_RUN_DIR/junit.xml
+
+cd "$here/suite" || exit 70
+"$py" -m pytest -q --tb=short -n "${VGI_JOBS:-2}" --basetemp="$VGI_RUN_DIR/tmp" --junitxml="$junit" \
+  -k "$filter" "$@" >"$log" 2>&1
+rc=$?
+results=$top/.cache/conformance
+mkdir -p "$results"
+cp -f "$log" "$results/"
+[ ! -f "$junit" ] || cp -f "$junit" "$results/"
+"$py" summary.py "$junit" "$worker" "$rc" "$expected" "$log"
+verdict=$?
+if [ $rc -ne 0 ]; then exit $rc; fi
+exit $verdict
