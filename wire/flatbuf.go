@@ -35,7 +35,6 @@ const (
 	slotBatchNodes       = 6
 	slotBatchBuffers     = 8
 	slotBatchCompression = 10
-	slotBatchVariadic    = 12
 
 	slotCompressionCodec = 4
 
@@ -44,9 +43,16 @@ const (
 	slotDictionaryDelta = 8
 
 	slotSchemaFields    = 6
+	slotSchemaMetadata  = 8
+	slotFieldName       = 4
+	slotFieldTypeType   = 8
+	slotFieldType       = 10
 	slotFieldDictionary = 12
 	slotFieldChildren   = 14
+	slotFieldMetadata   = 16
 	slotEncodingID      = 4
+	slotTimestampZone   = 6
+	slotUnionTypeIDs    = 6
 
 	slotPairKey   = 4
 	slotPairValue = 6
@@ -58,11 +64,25 @@ const (
 	bufferBytes = 16
 )
 
-// Bounds on a schema message. Flatbuffer tables may be shared, so that a few
-// hundred bytes can describe billions of fields.
+// Members of the union Type, from Arrow's Schema.fbs, that hold vectors or
+// strings.
+const (
+	typeTimestamp = 10
+	typeUnion     = 14
+)
+
+// Bounds on a schema message. Flatbuffer tables and strings may be shared, so
+// that a few hundred bytes can describe billions of fields or gigabytes of
+// text, and arrow-go sizes slices by the counts that a message claims.
 const (
 	maxSchemaFields = 1 << 16
 	maxSchemaDepth  = 64
+	maxUnionTypes   = 128
+	// maxPairs bounds the custom metadata of one message.
+	maxPairs = 16 << 10
+	// schemaTextFactor is how often the text of a schema message may be shared.
+	schemaTextFactor = 4
+	schemaTextSlack  = 64 << 10
 )
 
 // compression is the codec of a batch's buffers.
@@ -126,8 +146,8 @@ func (h *header) parse(b []byte) (err error) {
 	default:
 		return formatErrorf("message header", "message type %d is not part of an IPC stream", h.kind)
 	}
-	h.meta = parsePairs(&msg)
-	return nil
+	h.meta, err = parsePairs(&msg)
+	return err
 }
 
 func (h *header) parseBatch(rb *flatbuffers.Table) {
@@ -143,24 +163,26 @@ func (h *header) parseBatch(rb *flatbuffers.Table) {
 
 // parsePairs reads a message's custom metadata into one string of which all
 // keys and values are parts: two allocations, whatever the number of keys.
-func parsePairs(msg *flatbuffers.Table) Metadata {
+func parsePairs(msg *flatbuffers.Table) (Metadata, error) {
 	o := flatbuffers.UOffsetT(msg.Offset(slotMessageMetadata))
 	if o == 0 {
-		return nil
+		return nil, nil
 	}
 	n := msg.VectorLen(o)
 	if n == 0 {
-		return nil
+		return nil, nil
 	}
 	start := msg.Vector(o)
-	_ = msg.Bytes[start : int(start)+4*n] // a forged count must not size anything
+	if n < 0 || n > maxPairs || n > (len(msg.Bytes)-int(start))/4 {
+		return nil, formatErrorf("message header", "%d metadata entries: at most %d are accepted", n, maxPairs)
+	}
 	pairs, text := make(Metadata, n), string(msg.Bytes)
 	for i := range n {
 		var kv flatbuffers.Table
 		kv.Bytes, kv.Pos = msg.Bytes, msg.Indirect(start+flatbuffers.UOffsetT(4*i))
 		pairs[i] = Pair{substring(text, &kv, slotPairKey), substring(text, &kv, slotPairValue)}
 	}
-	return pairs
+	return pairs, nil
 }
 
 // substring is the string of a slot, as a part of text.
@@ -210,41 +232,115 @@ func inspectSchema(b []byte) (ids []int64, err error) {
 	}
 	var schema flatbuffers.Table
 	msg.Union(&schema, o)
-	w := schemaWalk{left: maxSchemaFields}
+	w := schemaWalk{left: maxSchemaFields, text: schemaTextFactor*len(b) + schemaTextSlack}
+	if err := w.metadata(&schema, slotSchemaMetadata); err != nil {
+		return nil, err
+	}
 	if err := w.fields(&schema, slotSchemaFields, 0); err != nil {
 		return nil, err
 	}
 	return w.ids, nil
 }
 
+// schemaWalk visits the fields of a schema message within bounds.
 type schemaWalk struct {
 	ids  []int64
-	left int
+	left int // fields and metadata entries
+	text int // bytes of names, zones and metadata
 }
 
+// fields visits the fields in a slot of t.
 func (w *schemaWalk) fields(t *flatbuffers.Table, slot flatbuffers.VOffsetT, depth int) error {
-	o := flatbuffers.UOffsetT(t.Offset(slot))
-	if o == 0 {
-		return nil
-	}
 	if depth > maxSchemaDepth {
 		return formatErrorf("schema message", "fields nest deeper than %d", maxSchemaDepth)
 	}
-	n, start := t.VectorLen(o), t.Vector(o)
-	if w.left -= n; w.left < 0 || n < 0 {
+	tables, err := tableVector(t, slot)
+	if err != nil {
+		return err
+	}
+	if w.left -= len(tables); w.left < 0 {
 		return formatErrorf("schema message", "more than %d fields", maxSchemaFields)
 	}
-	for i := range n {
-		var f flatbuffers.Table
-		f.Bytes, f.Pos = t.Bytes, t.Indirect(start+flatbuffers.UOffsetT(4*i))
-		if d := flatbuffers.UOffsetT(f.Offset(slotFieldDictionary)); d != 0 {
-			var enc flatbuffers.Table
-			enc.Bytes, enc.Pos = f.Bytes, f.Indirect(d+f.Pos)
-			w.ids = append(w.ids, enc.GetInt64Slot(slotEncodingID, 0))
-		}
-		if err := w.fields(&f, slotFieldChildren, depth+1); err != nil {
+	for i := range tables {
+		if err := w.field(&tables[i], depth); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (w *schemaWalk) field(f *flatbuffers.Table, depth int) error {
+	if d := flatbuffers.UOffsetT(f.Offset(slotFieldDictionary)); d != 0 {
+		enc := flatbuffers.Table{Bytes: f.Bytes, Pos: f.Indirect(d + f.Pos)}
+		w.ids = append(w.ids, enc.GetInt64Slot(slotEncodingID, 0))
+	}
+	if err := w.spend(f, slotFieldName); err != nil {
+		return err
+	}
+	if o := flatbuffers.UOffsetT(f.Offset(slotFieldType)); o != 0 {
+		typ := flatbuffers.Table{Bytes: f.Bytes, Pos: f.Indirect(o + f.Pos)}
+		switch f.GetByteSlot(slotFieldTypeType, 0) {
+		case typeTimestamp:
+			if err := w.spend(&typ, slotTimestampZone); err != nil {
+				return err
+			}
+		case typeUnion:
+			if v := flatbuffers.UOffsetT(typ.Offset(slotUnionTypeIDs)); v != 0 && typ.VectorLen(v) > maxUnionTypes {
+				return formatErrorf("schema message", "a union of more than %d types", maxUnionTypes)
+			}
+		}
+	}
+	if err := w.metadata(f, slotFieldMetadata); err != nil {
+		return err
+	}
+	return w.fields(f, slotFieldChildren, depth+1)
+}
+
+// metadata accounts for the key-value pairs in a slot of t.
+func (w *schemaWalk) metadata(t *flatbuffers.Table, slot flatbuffers.VOffsetT) error {
+	pairs, err := tableVector(t, slot)
+	if err != nil {
+		return err
+	}
+	if w.left -= len(pairs); w.left < 0 {
+		return formatErrorf("schema message", "more than %d fields and metadata entries", maxSchemaFields)
+	}
+	for i := range pairs {
+		if err := w.spend(&pairs[i], slotPairKey); err != nil {
+			return err
+		}
+		if err := w.spend(&pairs[i], slotPairValue); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// spend accounts for the string in a slot of t.
+func (w *schemaWalk) spend(t *flatbuffers.Table, slot flatbuffers.VOffsetT) error {
+	o := flatbuffers.UOffsetT(t.Offset(slot))
+	if o == 0 {
+		return nil
+	}
+	if w.text -= len(t.ByteVector(o + t.Pos)); w.text < 0 {
+		return formatErrorf("schema message", "more text than a message of its size should unfold to")
+	}
+	return nil
+}
+
+// tableVector lists the tables of a vector of offsets.
+func tableVector(t *flatbuffers.Table, slot flatbuffers.VOffsetT) ([]flatbuffers.Table, error) {
+	o := flatbuffers.UOffsetT(t.Offset(slot))
+	if o == 0 {
+		return nil, nil
+	}
+	start, n := int(t.Vector(o)), t.VectorLen(o)
+	if n < 0 || n > (len(t.Bytes)-start)/4 || n > maxSchemaFields {
+		return nil, formatErrorf("schema message", "a vector of %d entries in %d bytes", n, len(t.Bytes))
+	}
+	out := make([]flatbuffers.Table, n)
+	for i := range out {
+		out[i] = flatbuffers.Table{Bytes: t.Bytes, Pos: t.Indirect(flatbuffers.UOffsetT(start + 4*i))}
+	}
+	return out, nil
 }
