@@ -1,0 +1,483 @@
+package vgirpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/vgirpc/vgirpc-go/wire"
+)
+
+// ConnOptions are the limits of byte-stream connections. The zero value has the
+// defaults; a negative duration or number turns a limit off.
+type ConnOptions struct {
+	// MaxConns is how many connections a listener serves at once; further ones
+	// wait to be accepted. 64 when 0.
+	MaxConns int
+	// FirstByteTimeout is how long a new connection may stay silent. 60 s when
+	// 0.
+	FirstByteTimeout time.Duration
+	// ProgressTimeout is how long a message may stand still half-way, in
+	// either direction. 30 s when 0.
+	ProgressTimeout time.Duration
+	// IdleTimeout is how long a connection may wait between two calls. Off
+	// when 0.
+	IdleTimeout time.Duration
+	// QuietTimeout is how long a listener goes on without any connection
+	// before it ends serving; the first connection has at least 60 s. Off when
+	// 0.
+	QuietTimeout time.Duration
+	// DrainTimeout is how long a shutdown waits for calls in progress. 8 s
+	// when 0.
+	DrainTimeout time.Duration
+}
+
+// Defaults of ConnOptions.
+const (
+	defaultMaxConns         = 64
+	defaultFirstByteTimeout = 60 * time.Second
+	defaultProgressTimeout  = 30 * time.Second
+	defaultDrainTimeout     = 8 * time.Second
+)
+
+func (o ConnOptions) withDefaults() ConnOptions {
+	pick := func(v *time.Duration, def time.Duration) {
+		if *v == 0 {
+			*v = def
+		}
+	}
+	if o.MaxConns == 0 {
+		o.MaxConns = defaultMaxConns
+	}
+	pick(&o.FirstByteTimeout, defaultFirstByteTimeout)
+	pick(&o.ProgressTimeout, defaultProgressTimeout)
+	pick(&o.DrainTimeout, defaultDrainTimeout)
+	return o
+}
+
+// Validate reports an option that makes no sense, by name.
+func (o ConnOptions) validate() error {
+	const shortest = time.Millisecond
+	for _, f := range []struct {
+		name  string
+		value time.Duration
+	}{
+		{"FirstByteTimeout", o.FirstByteTimeout}, {"ProgressTimeout", o.ProgressTimeout},
+		{"IdleTimeout", o.IdleTimeout}, {"QuietTimeout", o.QuietTimeout}, {"DrainTimeout", o.DrainTimeout},
+	} {
+		if f.value > 0 && f.value < shortest {
+			return fmt.Errorf("connection option %s is %v: want at least %v, 0 for the default, or less to turn it off", f.name, f.value, shortest)
+		}
+	}
+	return nil
+}
+
+// What a connection is doing, as the watchdog and a shutdown see it.
+const (
+	connWaiting  uint32 = iota // for a request: nothing of it has arrived
+	connPartial                // part of a message has arrived
+	connTurn                   // for the next input of an open stream
+	connHandling               // user code runs
+	connWriting                // a reply is on its way
+	connClosed
+)
+
+// Conn is one byte-stream connection being served. [Server.NewConn] is for
+// embedding it in a loop of one's own; [Server.ServeConn] is that loop.
+type Conn struct {
+	s      *Server
+	rw     io.ReadWriteCloser
+	peer   *Peer
+	ctx    context.Context //nolint:containedctx // the parent of every call of the connection
+	cancel context.CancelFunc
+	r      *wire.Reader
+	w      *wire.Writer
+	reply  Reply
+	debug  bool
+
+	// strayInput says that the last call named no known method: the caller may
+	// have sent the input stream of a stream call after it.
+	strayInput bool
+
+	state    atomic.Uint32
+	progress atomic.Uint64 // reads and writes that moved bytes
+	spoke    atomic.Bool   // the peer has sent something
+
+	closeOnce sync.Once
+	closeErr  error
+}
+
+// NewConn prepares a connection for serving. peer says who is at the other end;
+// its Kind is the transport. The caller closes the Conn.
+func (s *Server) NewConn(ctx context.Context, rw io.ReadWriteCloser, peer *Peer) (*Conn, error) {
+	if err := s.Start(ctx, peer.Kind); err != nil {
+		return nil, err
+	}
+	if s.opts.OnConnect != nil {
+		own, err := s.opts.OnConnect(ctx, peer)
+		if err != nil {
+			return nil, fmt.Errorf("vgirpc: OnConnect: %w", err)
+		}
+		ctx = own
+	}
+	c := &Conn{s: s, rw: rw, peer: peer, debug: s.wireLog.Enabled(ctx, slog.LevelDebug)}
+	c.ctx, c.cancel = context.WithCancel(ctx)
+	c.r = wire.NewReader((*connSource)(c), s.opts.Limits, s.schemas)
+	c.w = wire.NewWriter((*connSink)(c))
+	return c, nil
+}
+
+// Close ends the connection and cancels the context of its calls. It may be
+// called at any time and from any goroutine.
+func (c *Conn) Close() error {
+	c.closeOnce.Do(func() {
+		c.state.Store(connClosed)
+		c.cancel()
+		c.closeErr = c.rw.Close()
+	})
+	return c.closeErr
+}
+
+// Serve serves calls until the peer closes the connection, which is no error,
+// or the connection fails.
+func (c *Conn) Serve() error {
+	for {
+		switch err := c.ServeOne(); {
+		case err == nil:
+		case errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed), c.state.Load() == connClosed:
+			return nil
+		default:
+			return err
+		}
+	}
+}
+
+// ServeOne serves one call of whatever kind, waiting for it. It returns io.EOF
+// when the peer has closed the connection between calls. After any other error
+// the connection cannot be used any more; the peer was told why where possible.
+func (c *Conn) ServeOne() error {
+	if c.s.tracker.draining.Load() {
+		return io.EOF
+	}
+	in, out := c.r.Consumed(), c.w.Produced()
+	c.await(connWaiting)
+	if _, err := c.r.NextStream(); err != nil {
+		return c.hopeless(err)
+	}
+	meta, err := c.r.Announce()
+	if c.strayInput {
+		c.strayInput = false
+		if !meta.Has(wire.KeyMethod) && (err == nil || errors.Is(err, io.EOF)) {
+			return c.r.Drain() // it was an input stream, of a call that was refused
+		}
+	}
+	route := c.s.Route(meta)
+	req := Request{Meta: meta, Peer: c.peer}
+	switch {
+	case errors.Is(err, io.EOF):
+		req.Err = protocolErrorf("ProtocolError", "request stream without a batch: want exactly one")
+	case err == nil:
+		req.Batch, err = c.r.Take(route.Lifetime())
+		fallthrough
+	default:
+		req.Err = err
+	}
+	if err := c.r.Drain(); err != nil {
+		return c.hopeless(err)
+	}
+	return c.call(route, &req, in, out)
+}
+
+// Poll serves one call when its request arrives within wait, and reports
+// whether it did. The connection must have read deadlines, as a net.Conn has.
+func (c *Conn) Poll(wait time.Duration) (bool, error) {
+	d, ok := c.rw.(interface{ SetReadDeadline(time.Time) error })
+	if !ok {
+		return false, fmt.Errorf("vgirpc: Poll on a %T, which has no read deadlines", c.rw)
+	}
+	if err := d.SetReadDeadline(time.Now().Add(wait)); err != nil {
+		return false, err
+	}
+	ready, err := c.r.Ready()
+	if err2 := d.SetReadDeadline(time.Time{}); err == nil {
+		err = err2
+	}
+	if err != nil || !ready {
+		return false, err
+	}
+	return true, c.ServeOne()
+}
+
+// call dispatches one request and sees it through.
+func (c *Conn) call(route Route, req *Request, in, out int64) error {
+	c.state.Store(connHandling)
+	d := c.s.Begin(c.ctx, route, req, &c.reply)
+	defer func() { d.End(c.r.Consumed()-in, c.w.Produced()-out) }()
+	if c.debug {
+		c.logCall(d, req)
+	}
+	if d.Open() {
+		return c.stream(d)
+	}
+	if err := c.write(d); err != nil {
+		return err
+	}
+	switch {
+	case route.Streams(): // the caller sends its input all the same
+		return c.drainInput()
+	case !route.Resolved():
+		c.strayInput = true
+	}
+	return nil
+}
+
+// stream takes an open stream through its turns.
+func (c *Conn) stream(d *Dispatch) error {
+	if c.reply.HeaderSchema != nil {
+		if err := c.writeHeader(); err != nil {
+			return err
+		}
+	}
+	// What was logged while the stream opened goes out with the first turn.
+	if len(c.reply.Batches) > 0 {
+		if err := c.append(d); err != nil {
+			return err
+		}
+	}
+	c.await(connTurn)
+	if _, err := c.r.NextStream(); err != nil {
+		d.Abandon(err)
+		return c.hopeless(err)
+	}
+	for {
+		done, err := c.turn(d)
+		if err != nil {
+			d.Abandon(err)
+			return err
+		}
+		if done {
+			break
+		}
+	}
+	if err := c.r.Drain(); err != nil {
+		return c.lost(err)
+	}
+	return nil
+}
+
+// turn reads one input batch, takes the stream a step further and answers.
+func (c *Conn) turn(d *Dispatch) (done bool, err error) {
+	c.await(connTurn)
+	var batch *wire.Batch
+	if _, err = c.r.Announce(); err == nil {
+		batch, err = c.r.Take(d.InputLifetime())
+	}
+	c.state.Store(connHandling)
+	switch {
+	case err == nil:
+		d.Turn(batch, &c.reply)
+	case errors.Is(err, io.EOF):
+		c.reply.reset(d.call.output)
+		c.reply.Done = true
+	case wire.InStep(err):
+		d.Fail(err, &c.reply)
+	default:
+		d.Fail(err, &c.reply)
+		_ = c.write(d) // the connection is lost; the peer may still listen
+		return true, c.lost(err)
+	}
+	if c.debug {
+		c.logTurn(d)
+	}
+	return c.reply.Done, c.write(d)
+}
+
+// write sends the reply as it stands.
+func (c *Conn) write(d *Dispatch) error {
+	if err := c.append(d); err != nil {
+		return err
+	}
+	if c.reply.Done {
+		if err := c.w.Close(); err != nil {
+			return err
+		}
+	}
+	return c.flush()
+}
+
+// append writes the reply's batches into the write buffer, opening the stream
+// when this is its first reply. A batch that cannot be encoded is answered with
+// an error in its place.
+func (c *Conn) append(d *Dispatch) error {
+	if !c.w.IsOpen() {
+		if err := c.w.Open(c.reply.Schema); err != nil {
+			return err
+		}
+	}
+	for i := range c.reply.Batches {
+		if err := c.w.Batch(&c.reply.Batches[i]); err != nil {
+			b := d.encodingFailed(err)
+			c.reply.Done = true
+			return c.w.Batch(&b)
+		}
+	}
+	return nil
+}
+
+// writeHeader sends the header stream.
+func (c *Conn) writeHeader() error {
+	if err := c.w.Open(c.reply.HeaderSchema); err != nil {
+		return err
+	}
+	for i := range c.reply.Header {
+		if err := c.w.Batch(&c.reply.Header[i]); err != nil {
+			return err
+		}
+	}
+	if err := c.w.Close(); err != nil {
+		return err
+	}
+	return c.flush()
+}
+
+func (c *Conn) flush() error {
+	c.state.Store(connWriting)
+	if err := c.w.Flush(); err != nil {
+		return fmt.Errorf("vgirpc: reply: %w", err)
+	}
+	return nil
+}
+
+// drainInput throws away the input stream of a stream call that was refused.
+func (c *Conn) drainInput() error {
+	c.await(connTurn)
+	if _, err := c.r.NextStream(); err != nil {
+		return c.lost(err)
+	}
+	if err := c.r.Drain(); err != nil {
+		return c.lost(err)
+	}
+	return nil
+}
+
+// hopeless tells the peer why the connection cannot go on, and returns why. A
+// clean end of the connection is io.EOF.
+func (c *Conn) hopeless(err error) error {
+	if err = c.lost(err); errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || c.w.IsOpen() {
+		return err
+	}
+	d := &Dispatch{reply: &c.reply}
+	d.call = Call{server: c.s, dispatch: d, peer: c.peer}
+	d.ctx = callContext{c.ctx, &d.call}
+	c.reply.reset(wire.EmptySchema())
+	d.refuse(err)
+	_ = c.write(d) // the error is returned anyway
+	return err
+}
+
+// lost is the error of a connection that cannot be read any further.
+func (c *Conn) lost(err error) error {
+	if errors.Is(err, io.EOF) || c.state.Load() == connClosed {
+		return io.EOF
+	}
+	return fmt.Errorf("vgirpc: request: %w", err)
+}
+
+// await marks that the connection waits for its peer.
+func (c *Conn) await(state uint32) {
+	if c.r.Buffered() {
+		state = connPartial
+	}
+	if c.state.Load() != connClosed {
+		c.state.Store(state)
+	}
+}
+
+func (c *Conn) logCall(d *Dispatch, req *Request) {
+	rows := 0
+	if req.Batch != nil {
+		rows = req.Batch.Rows
+	}
+	name := "(none)"
+	if d.call.method != nil {
+		name = d.call.method.fullName
+	}
+	c.s.wireLog.LogAttrs(c.ctx, slog.LevelDebug, "request", slog.String("method", name), slog.Int("rows", rows),
+		slog.Int("metadata_keys", len(req.Meta)), slog.Int("reply_batches", len(c.reply.Batches)))
+}
+
+func (c *Conn) logTurn(d *Dispatch) {
+	c.s.wireLog.LogAttrs(c.ctx, slog.LevelDebug, "turn", slog.String("method", d.call.method.fullName),
+		slog.Int("reply_batches", len(c.reply.Batches)), slog.Bool("done", c.reply.Done))
+}
+
+// connSource reads from the connection and keeps account of it.
+type connSource Conn
+
+// Read reads once.
+func (c *connSource) Read(p []byte) (int, error) {
+	n, err := c.rw.Read(p)
+	if n > 0 {
+		c.progress.Add(1)
+		c.spoke.Store(true)
+		if !c.state.CompareAndSwap(connWaiting, connPartial) {
+			c.state.CompareAndSwap(connTurn, connPartial)
+		}
+	}
+	return n, err
+}
+
+// connSink writes to the connection and keeps account of it.
+type connSink Conn
+
+// writeChunk is the largest single write, in bytes: progress shows between two.
+const writeChunk = 1 << 20
+
+// Write writes p.
+func (c *connSink) Write(p []byte) (int, error) {
+	written := 0
+	for {
+		n, err := c.rw.Write(p[:min(len(p), writeChunk)])
+		c.progress.Add(1)
+		written += n
+		if p = p[n:]; err != nil || len(p) == 0 {
+			return written, err
+		}
+	}
+}
+
+// WriteBuffers writes parts, the small ones together.
+func (c *connSink) WriteBuffers(parts net.Buffers) (int64, error) {
+	var total int64
+	for len(parts) > 0 {
+		size, n := 0, 0
+		for n < len(parts) && (n == 0 || size+len(parts[n]) <= writeChunk) {
+			size += len(parts[n])
+			n++
+		}
+		if n == 1 {
+			k, err := c.Write(parts[0])
+			total += int64(k)
+			if err != nil {
+				return total, err
+			}
+			parts = parts[1:]
+			continue
+		}
+		group := parts[:n:n]
+		k, err := group.WriteTo(c.rw)
+		c.progress.Add(1)
+		total += k
+		if err != nil {
+			return total, err
+		}
+		parts = parts[n:]
+	}
+	return total, nil
+}

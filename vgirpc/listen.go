@@ -1,0 +1,167 @@
+package vgirpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+)
+
+// Socket settings of accepted connections.
+const (
+	socketBuffer    = 1 << 20
+	keepAlivePeriod = 60 * time.Second
+)
+
+// Serve accepts connections from l and serves each on a goroutine of its own,
+// at most MaxConns at once, until ctx ends, the listener is closed or the
+// server shuts down. It closes l, waits for the connections it accepted, and
+// returns nil for all of these ends.
+//
+// [ListenUnix] and [ListenTCP] make listeners that are set up well.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	kind := TransportTCP
+	if l.Addr().Network() == "unix" {
+		kind = TransportUnix
+	}
+	if err := s.Start(ctx, kind); err != nil {
+		_ = l.Close()
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
+	defer stop()
+	var conns sync.WaitGroup
+	defer conns.Wait()
+	defer func() { _ = l.Close() }()
+	silence := newQuiet(l, s.opts.Conns.QuietTimeout)
+	defer silence.stop()
+	slots := make(chan struct{}, max(1, s.opts.Conns.withDefaults().MaxConns))
+	for {
+		slots <- struct{}{} // a place is reserved before a connection is taken
+		nc, err := l.Accept()
+		if err != nil {
+			<-slots
+			if errors.Is(err, net.ErrClosed) || ctx.Err() != nil {
+				return nil
+			}
+			if retryAccept(err) {
+				s.log.LogAttrs(ctx, slog.LevelWarn, "accept failed, trying again", slog.Any("error", err))
+				time.Sleep(acceptBackoff)
+				continue
+			}
+			return fmt.Errorf("vgirpc: accept: %w", err)
+		}
+		silence.add(1)
+		conns.Go(func() {
+			defer func() {
+				silence.add(-1)
+				<-slots
+			}()
+			s.serveAccepted(ctx, nc, kind)
+		})
+	}
+}
+
+// acceptBackoff is the pause after an accept that failed for want of
+// descriptors or memory.
+const acceptBackoff = 50 * time.Millisecond
+
+func (s *Server) serveAccepted(ctx context.Context, nc net.Conn, kind TransportKind) {
+	peer := tunePeer(nc, kind)
+	c, err := s.NewConn(ctx, nc, peer)
+	if err != nil {
+		_ = nc.Close()
+		s.log.LogAttrs(ctx, slog.LevelWarn, "connection refused", slog.String("peer", peer.Addr), slog.Any("error", err))
+		return
+	}
+	if err := s.ServeConn(ctx, c); err != nil {
+		s.log.LogAttrs(ctx, slog.LevelInfo, "connection ended", slog.String("peer", peer.Addr), slog.Any("error", err))
+	}
+}
+
+// tunePeer sets the socket up and says who is at the other end.
+func tunePeer(nc net.Conn, kind TransportKind) *Peer {
+	peer := &Peer{Kind: kind, UID: -1, PID: -1}
+	switch c := nc.(type) {
+	case *net.TCPConn:
+		peer.Addr = c.RemoteAddr().String()
+		_ = c.SetNoDelay(true) // the socket works without any of these
+		_ = c.SetKeepAlivePeriod(keepAlivePeriod)
+		_ = c.SetReadBuffer(socketBuffer)
+		_ = c.SetWriteBuffer(socketBuffer)
+	case *net.UnixConn:
+		_ = c.SetReadBuffer(socketBuffer)
+		_ = c.SetWriteBuffer(socketBuffer)
+		peer.UID, peer.PID = peerCredentials(c)
+	}
+	return peer
+}
+
+// ListenTCP listens on address ("host:port"; host 127.0.0.1 when empty, port 0
+// for a free one). Raw TCP has no authentication of its own: anything but
+// loopback belongs behind something that has.
+func ListenTCP(ctx context.Context, address string) (net.Listener, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		host, port = "", address
+	}
+	if host == "" {
+		host = "127.0.0.1"
+	}
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort(host, port))
+	if err != nil {
+		return nil, fmt.Errorf("vgirpc: %w", err)
+	}
+	return l, nil
+}
+
+// startupGrace is the least time that a listener with a QuietTimeout waits for
+// its first connection.
+const startupGrace = 60 * time.Second
+
+// quiet closes a listener when nobody has been connected for a while.
+type quiet struct {
+	mu    sync.Mutex
+	open  int
+	timer *time.Timer
+	after time.Duration
+}
+
+// newQuiet starts the clock of a listener; nil when the option is off.
+func newQuiet(l net.Listener, after time.Duration) *quiet {
+	if after <= 0 {
+		return nil
+	}
+	q := &quiet{after: after}
+	q.timer = time.AfterFunc(max(after, startupGrace), func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		if q.open == 0 {
+			_ = l.Close() // Serve sees it and returns
+		}
+	})
+	return q
+}
+
+// add counts a connection in or out.
+func (q *quiet) add(n int) {
+	if q == nil {
+		return
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.open += n; q.open == 0 {
+		q.timer.Reset(q.after)
+	} else {
+		q.timer.Stop()
+	}
+}
+
+func (q *quiet) stop() {
+	if q != nil {
+		q.timer.Stop()
+	}
+}

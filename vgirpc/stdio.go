@@ -1,0 +1,112 @@
+//go:build unix
+
+package vgirpc
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// pipeBuffer is the size that pipes are widened to where the kernel allows it.
+const pipeBuffer = 1 << 20
+
+// Stdio is standard input and output as one connection, taken away from the
+// rest of the process: see [TakeStdio].
+type Stdio struct {
+	in, out   *os.File
+	closeOnce sync.Once
+}
+
+// TakeStdio moves standard input and output to descriptors of their own and
+// returns them as a connection. From then on descriptor 0 reads nothing, and
+// what anybody prints to standard output goes to standard error, so that a
+// stray print cannot break the stream. The descriptors are closed in child
+// processes: a child that outlives the worker does not keep the pipe open.
+//
+// What a program prints before it calls TakeStdio cannot be caught.
+func TakeStdio() (*Stdio, error) {
+	in, err := moveAway(os.Stdin, "vgirpc-stdin")
+	if err != nil {
+		return nil, err
+	}
+	out, err := moveAway(os.Stdout, "vgirpc-stdout")
+	if err != nil {
+		return nil, err
+	}
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return nil, fmt.Errorf("vgirpc: stdio: %w", err)
+	}
+	defer func() { _ = null.Close() }()
+	if err := replace(null, 0); err != nil {
+		return nil, err
+	}
+	if err := replace(os.Stderr, 1); err != nil {
+		return nil, err
+	}
+	for _, f := range []*os.File{in, out} {
+		widenPipe(f)
+	}
+	return &Stdio{in: in, out: out}, nil
+}
+
+// moveAway duplicates a descriptor to a new one that children do not inherit.
+func moveAway(f *os.File, name string) (*os.File, error) {
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return nil, fmt.Errorf("vgirpc: stdio: %w", err)
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
+// replace makes descriptor number fd another name for f.
+func replace(f *os.File, fd int) error {
+	syscall.ForkLock.Lock()
+	defer syscall.ForkLock.Unlock()
+	if err := dup2(int(f.Fd()), fd); err != nil {
+		return fmt.Errorf("vgirpc: stdio: %w", err)
+	}
+	return nil
+}
+
+// Read reads from what was standard input.
+func (s *Stdio) Read(p []byte) (int, error) { return s.in.Read(p) }
+
+// Write writes to what was standard output.
+func (s *Stdio) Write(p []byte) (int, error) { return s.out.Write(p) }
+
+// Close closes the output, so that the peer sees the end. The input is left
+// open: a read that blocks on a pipe cannot be interrupted, and the process is
+// about to end.
+func (s *Stdio) Close() error {
+	var err error
+	s.closeOnce.Do(func() { err = s.out.Close() })
+	return err
+}
+
+// ServeStdio takes standard input and output and serves the one connection that
+// they are, until the peer closes it or ctx ends.
+func (s *Server) ServeStdio(ctx context.Context) error {
+	stdio, err := TakeStdio()
+	if err != nil {
+		return err
+	}
+	return s.ServePipe(ctx, stdio)
+}
+
+// ServePipe serves one connection over a pipe or an in-process pair, until the
+// peer closes it or ctx ends.
+func (s *Server) ServePipe(ctx context.Context, rw io.ReadWriteCloser) error {
+	c, err := s.NewConn(ctx, rw, &Peer{Kind: TransportPipe, UID: -1, PID: -1})
+	if err != nil {
+		_ = rw.Close()
+		return err
+	}
+	return s.ServeConn(ctx, c)
+}

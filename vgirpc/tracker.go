@@ -1,0 +1,170 @@
+package vgirpc
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// tracker knows a server's open connections: it closes those that stand still
+// for too long, and ends all of them when the server shuts down.
+type tracker struct {
+	mu       sync.Mutex
+	conns    map[*Conn]*watch
+	stop     chan struct{} // of the watchdog, nil while there is none
+	draining atomic.Bool
+	idle     chan struct{} // closed when the last connection goes, while draining
+}
+
+// watch is what the watchdog remembers of a connection between two looks.
+type watch struct {
+	state    uint32
+	progress uint64
+	since    time.Time
+}
+
+// add takes a connection in, unless the server shuts down.
+func (t *tracker) add(c *Conn) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.draining.Load() {
+		return false
+	}
+	if t.conns == nil {
+		t.conns = map[*Conn]*watch{}
+	}
+	t.conns[c] = &watch{since: time.Now()}
+	if t.stop == nil {
+		if every := watchInterval(c.s.opts.Conns); every > 0 {
+			t.stop = make(chan struct{})
+			go t.watchdog(t.stop, every, c.s.opts.Conns.withDefaults())
+		}
+	}
+	return true
+}
+
+// remove lets a connection go; the last one takes the watchdog with it.
+func (t *tracker) remove(c *Conn) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.conns, c)
+	if len(t.conns) > 0 {
+		return
+	}
+	if t.stop != nil {
+		close(t.stop)
+		t.stop = nil
+	}
+	if t.idle != nil {
+		close(t.idle)
+		t.idle = nil
+	}
+}
+
+// watchInterval is how often the watchdog looks: often enough for the shortest
+// of the timeouts.
+func watchInterval(o ConnOptions) time.Duration {
+	o = o.withDefaults()
+	shortest := time.Duration(0)
+	for _, d := range []time.Duration{o.FirstByteTimeout, o.ProgressTimeout, o.IdleTimeout} {
+		if d > 0 && (shortest == 0 || d < shortest) {
+			shortest = d
+		}
+	}
+	return min(shortest/4, time.Second)
+}
+
+// watchdog compares what each connection does with the last look. That way the
+// hot path sets no timers: it only counts.
+func (t *tracker) watchdog(stop chan struct{}, every time.Duration, o ConnOptions) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-stop:
+			return
+		case now := <-tick.C:
+			for _, c := range t.stalled(now, o) {
+				_ = c.Close() // its serving loop reports what broke
+			}
+		}
+	}
+}
+
+// stalled lists the connections that have been at one point for too long.
+func (t *tracker) stalled(now time.Time, o ConnOptions) []*Conn {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var out []*Conn
+	for c, w := range t.conns {
+		if c.peer.Kind == TransportPipe {
+			continue // whoever holds the other end of a pipe owns this process
+		}
+		state, progress := c.state.Load(), c.progress.Load()
+		if state != w.state || progress != w.progress {
+			w.state, w.progress, w.since = state, progress, now
+			continue
+		}
+		limit := time.Duration(0)
+		switch {
+		case state == connWaiting && !c.spoke.Load():
+			limit = o.FirstByteTimeout
+		case state == connWaiting:
+			limit = o.IdleTimeout
+		case state == connPartial || state == connWriting:
+			limit = o.ProgressTimeout
+		}
+		if limit > 0 && now.Sub(w.since) >= limit {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// Shutdown ends serving: connections that wait for a request are closed at
+// once, the others when their call is done. When ctx ends first, they are cut
+// off and ctx's error is returned. Listeners are closed by whoever opened them.
+func (s *Server) Shutdown(ctx context.Context) error {
+	t := &s.tracker
+	t.mu.Lock()
+	t.draining.Store(true)
+	if len(t.conns) == 0 {
+		t.mu.Unlock()
+		return nil
+	}
+	if t.idle == nil {
+		t.idle = make(chan struct{})
+	}
+	idle := t.idle
+	for c := range t.conns {
+		if c.state.Load() == connWaiting {
+			go func() { _ = c.Close() }() // its serving loop removes it
+		}
+	}
+	t.mu.Unlock()
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for c := range t.conns {
+		go func() { _ = c.Close() }()
+	}
+	return ctx.Err()
+}
+
+// ServeConn serves one connection until its peer closes it, ctx ends or the
+// server shuts down, and closes it. Many connections may be served at once.
+func (s *Server) ServeConn(ctx context.Context, c *Conn) error {
+	defer func() { _ = c.Close() }()
+	if !s.tracker.add(c) {
+		return nil
+	}
+	defer s.tracker.remove(c)
+	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
+	defer stop()
+	return c.Serve()
+}

@@ -1,0 +1,71 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/pflag"
+
+	"github.com/vgirpc/vgirpc-go/vgirpc"
+)
+
+// Option adds something to a worker: a transport, an observer, a limit with a
+// flag. The package that implements the thing provides the option.
+type Option interface {
+	// AddFlags declares the option's flags. A flag that is there already makes
+	// it panic, as in package flag.
+	AddFlags(flags *pflag.FlagSet)
+	// Apply runs once, after the command line was read and before the server
+	// serves. It changes the server with Server.Configure. An error is the
+	// fault of the command line or the environment: it goes to standard error,
+	// and the worker exits with status 2.
+	Apply(ctx context.Context, setup *Setup) error
+}
+
+// Setup is a worker that is being put together, as an [Option] sees it.
+type Setup struct {
+	server    *vgirpc.Server
+	transport Transport
+	chosenBy  string
+	atExit    []func(context.Context) error
+}
+
+// Server is what the worker serves. It is not sealed yet.
+func (s *Setup) Server() *vgirpc.Server { return s.server }
+
+// Serve makes the worker serve t instead of standard input and output. flag
+// is the flag that asked for it, "--http" for instance. A worker serves one
+// transport: a second one is an error, for Apply to return.
+func (s *Setup) Serve(flag string, t Transport) error {
+	if s.transport != nil {
+		return fmt.Errorf("%s and %s exclude each other: a worker serves one transport", s.chosenBy, flag)
+	}
+	s.transport, s.chosenBy = t, flag
+	return nil
+}
+
+// AtExit makes the worker call f when it has stopped serving, the last one
+// first. Its context ends when the worker has to be gone.
+func (s *Setup) AtExit(f func(context.Context) error) { s.atExit = append(s.atExit, f) }
+
+// options are the server's options as they stand.
+func (s *Setup) options() (vgirpc.ServerOptions, error) {
+	var opts vgirpc.ServerOptions
+	err := s.server.Configure(func(o *vgirpc.ServerOptions) { opts = *o })
+	return opts, err
+}
+
+// Transport is one way in which a worker is reached.
+type Transport interface {
+	// Listen makes the transport ready and returns the line that announces it
+	// on standard output, "" for none.
+	Listen(ctx context.Context) (announcement string, err error)
+	// Serve serves until there is nothing more to serve or Shutdown was
+	// called, both of which are no errors. When ctx ends, it drops what it
+	// does.
+	Serve(ctx context.Context) error
+	// Shutdown takes no further calls and waits for those in progress. When
+	// ctx ends first, it cuts them off and returns ctx's error. Serve returns
+	// then, as far as the calls' handlers let it.
+	Shutdown(ctx context.Context) error
+}
