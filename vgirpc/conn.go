@@ -119,18 +119,28 @@ func (s *Server) NewConn(ctx context.Context, rw io.ReadWriteCloser, peer *Peer)
 	if err := s.Start(ctx, peer.Kind); err != nil {
 		return nil, err
 	}
-	if s.opts.OnConnect != nil {
-		own, err := s.opts.OnConnect(ctx, peer)
-		if err != nil {
-			return nil, fmt.Errorf("vgirpc: OnConnect: %w", err)
-		}
-		ctx = own
+	ctx, err := s.Connect(ctx, peer)
+	if err != nil {
+		return nil, err
 	}
 	c := &Conn{s: s, rw: rw, peer: peer, debug: s.wireLog.Enabled(ctx, slog.LevelDebug)}
 	c.ctx, c.cancel = context.WithCancel(ctx)
 	c.r = wire.NewReader((*connSource)(c), s.opts.Limits, s.schemas)
 	c.w = wire.NewWriter((*connSink)(c))
 	return c, nil
+}
+
+// Connect runs OnConnect for a new connection and returns the context of its
+// calls. [Server.NewConn] does it; other transports call it themselves.
+func (s *Server) Connect(ctx context.Context, peer *Peer) (context.Context, error) {
+	if s.opts.OnConnect == nil {
+		return ctx, nil
+	}
+	own, err := s.opts.OnConnect(ctx, peer)
+	if err != nil {
+		return nil, fmt.Errorf("vgirpc: OnConnect: %w", err)
+	}
+	return own, nil
 }
 
 // Close ends the connection and cancels the context of its calls. It may be
