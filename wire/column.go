@@ -2,6 +2,7 @@ package wire
 
 import (
 	"fmt"
+	"unsafe"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -223,4 +224,31 @@ func (c *Column) viewChildren(d arrow.ArrayData, l *layout, mem memory.Allocator
 		}
 	}
 	return nil
+}
+
+// fixed is every Go type whose memory is that of an Arrow column of the same
+// width.
+type fixed interface {
+	~int8 | ~int16 | ~int32 | ~int64 | ~uint8 | ~uint16 | ~uint32 | ~uint64 | ~float32 | ~float64
+}
+
+// Values views the data of a fixed-width column as its rows, without copying
+// them. The view is valid as long as the column, and belongs to it: read only.
+// What stands in a row that is null is undefined.
+func Values[T fixed](c *Column) []T {
+	var zero T
+	n := min(c.Rows, len(c.Data)/int(unsafe.Sizeof(zero)))
+	if n == 0 {
+		return nil
+	}
+	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(c.Data))), n)
+}
+
+// Bytes views values as the data or offsets of a [Column], without copying
+// them: they must not change as long as the column is in use.
+func Bytes[T fixed](values []T) []byte {
+	if len(values) == 0 {
+		return nil
+	}
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(values))), len(values)*int(unsafe.Sizeof(values[0])))
 }

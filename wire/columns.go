@@ -119,7 +119,7 @@ func (s *columnScan) variable(l *layout, c *Column) error {
 	if len(c.Offsets) == 0 {
 		return nil
 	}
-	if err := checkOffsets(l, c.Offsets, c.Rows, width, len(c.Data), s.level); err != nil {
+	if err := checkOffsets(l, c, width, len(c.Data), s.level); err != nil {
 		return err
 	}
 	if l.utf8 && s.level == ValidateFull {
@@ -167,7 +167,7 @@ func (s *columnScan) nested(l *layout, c *Column) error {
 	if len(c.Offsets) == 0 {
 		return nil
 	}
-	return checkOffsets(l, c.Offsets, c.Rows, width, c.Children[0].Rows, s.level)
+	return checkOffsets(l, c, width, c.Children[0].Rows, s.level)
 }
 
 func (s *columnScan) indices(l *layout, c *Column) error {
@@ -213,6 +213,11 @@ func (s *columnScan) buffer(l *layout, need, width int) ([]byte, error) {
 		return nil, batchErrorf(l.field, "buffer of %d bytes where %d are needed", len(p), need)
 	}
 	return aligned(p, width), nil
+}
+
+// castSlice views an aligned buffer as values.
+func castSlice[T int32 | int64](p []byte) []T {
+	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(p))), len(p)/int(unsafe.Sizeof(T(0))))
 }
 
 // aligned returns p, or a copy of it when values of width bytes would lie

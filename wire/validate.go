@@ -31,38 +31,67 @@ func offset(p []byte, i, width int) int64 {
 }
 
 // checkOffsets checks that offsets rise, from 0 or more, to at most end.
-func checkOffsets(l *layout, p []byte, rows, width, end int, level Validation) error {
-	first, last := offset(p, 0, width), offset(p, rows, width)
+func checkOffsets(l *layout, c *Column, width, end int, level Validation) error {
+	first, last := offset(c.Offsets, 0, width), offset(c.Offsets, c.Rows, width)
 	if first < 0 || last < first || last > int64(end) {
 		return batchErrorf(l.field, "offsets run from %d to %d over %d values", first, last, end)
 	}
 	if level != ValidateFull {
 		return nil
 	}
-	prev := first
-	for i := 1; i <= rows; i++ {
-		next := offset(p, i, width)
+	row := -1
+	if width == 4 {
+		row = firstFall(castSlice[int32](c.Offsets)[:c.Rows+1])
+	} else {
+		row = firstFall(castSlice[int64](c.Offsets)[:c.Rows+1])
+	}
+	if row >= 0 {
+		return batchErrorf(l.field, "the offset of row %d is smaller than the one before it", row)
+	}
+	return nil
+}
+
+// firstFall is the index of the first offset that is smaller than the one
+// before it, or -1.
+func firstFall[O int32 | int64](offsets []O) int {
+	prev := offsets[0]
+	for i, next := range offsets {
 		if next < prev {
-			return batchErrorf(l.field, "offset %d of row %d is smaller than %d before it", next, i, prev)
+			return i
 		}
 		prev = next
 	}
-	return nil
+	return -1
 }
 
 // checkUTF8 checks every value of a string column: the bytes as a whole, and
 // that no value begins inside a character.
 func checkUTF8(l *layout, c *Column, width int) error {
 	first, last := offset(c.Offsets, 0, width), offset(c.Offsets, c.Rows, width)
-	if !utf8.Valid(c.Data[first:last]) {
+	if !ValidUTF8(c.Data[first:last]) {
 		return batchErrorf(l.field, "a value is not valid UTF-8")
 	}
-	for i := 1; i < c.Rows; i++ {
-		if o := offset(c.Offsets, i, width); o < last && !utf8.RuneStart(c.Data[o]) {
-			return batchErrorf(l.field, "the value of row %d is not valid UTF-8", i)
-		}
+	row := -1
+	if width == 4 {
+		row = firstCut(c.Data[:last], castSlice[int32](c.Offsets)[:c.Rows])
+	} else {
+		row = firstCut(c.Data[:last], castSlice[int64](c.Offsets)[:c.Rows])
+	}
+	if row >= 0 {
+		return batchErrorf(l.field, "the value of row %d is not valid UTF-8", row)
 	}
 	return nil
+}
+
+// firstCut is the index of the first offset that lies inside a character of
+// text, or -1.
+func firstCut[O int32 | int64](text []byte, offsets []O) int {
+	for i, at := range offsets {
+		if uint64(at) < uint64(len(text)) && !utf8.RuneStart(text[at]) {
+			return i
+		}
+	}
+	return -1
 }
 
 // checkIndices checks that every valid dictionary index has a value.
