@@ -43,8 +43,10 @@ const (
 	defaultMaxConns         = 64
 	defaultFirstByteTimeout = 60 * time.Second
 	defaultProgressTimeout  = 30 * time.Second
-	defaultDrainTimeout     = 8 * time.Second
 )
+
+// DefaultDrainTimeout is how long a shutdown waits for calls in progress.
+const DefaultDrainTimeout = 8 * time.Second
 
 func (o ConnOptions) withDefaults() ConnOptions {
 	pick := func(v *time.Duration, def time.Duration) {
@@ -57,7 +59,7 @@ func (o ConnOptions) withDefaults() ConnOptions {
 	}
 	pick(&o.FirstByteTimeout, defaultFirstByteTimeout)
 	pick(&o.ProgressTimeout, defaultProgressTimeout)
-	pick(&o.DrainTimeout, defaultDrainTimeout)
+	pick(&o.DrainTimeout, DefaultDrainTimeout)
 	return o
 }
 
@@ -236,6 +238,7 @@ func (c *Conn) call(route Route, req *Request, in, out int64) error {
 		return c.stream(d)
 	}
 	if err := c.write(d); err != nil {
+		d.Abandon(err)
 		return err
 	}
 	switch {

@@ -82,7 +82,7 @@ type Dispatch struct {
 	begun   time.Time
 	err     *Error
 	cancel  bool
-	checked *wire.Schema // input schema that needs no cast
+	fits    *wire.Schema // an input schema other than the declared one that needs no cast
 }
 
 // Route is what a request's metadata asks for, before anything is checked.
@@ -294,6 +294,7 @@ func (d *Dispatch) builtin(name string, req *Request) {
 	switch name {
 	case wire.MethodTransport:
 		d.call.method = s.transportOptions
+		d.call.fields, d.call.rows = req.Batch.Schema, req.Batch.Rows
 		d.observe()
 		meta := wire.Metadata{
 			{Key: wire.KeyTransportSHM, Value: strconv.FormatBool(s.opts.SHM)},
@@ -401,9 +402,9 @@ func (d *Dispatch) finishUnary(err error) {
 		d.fail(err)
 	} else {
 		r.Batches = append(r.Batches, r.data)
-		d.countOutput(&r.data)
 	}
 	r.Done = true
+	d.countOutput()
 }
 
 func (d *Dispatch) finishOpen(err error) {
@@ -416,8 +417,10 @@ func (d *Dispatch) finishOpen(err error) {
 		d.flushLogs(r.Schema)
 		d.fail(err)
 		r.Done = true
+		d.countOutput()
 		return
 	}
+	defer d.countOutput()
 	r.Schema = d.call.output
 	if r.HeaderSchema != nil {
 		header := r.Header
@@ -484,14 +487,11 @@ func (d *Dispatch) Turn(in *wire.Batch, reply *Reply) {
 	d.flushLogs(reply.Schema)
 	if err != nil {
 		d.fail(err)
-		reply.Done = true
-		return
-	}
-	if reply.has {
+	} else if reply.has {
 		reply.Batches = append(reply.Batches, reply.data)
-		d.countOutput(&reply.data)
 	}
-	reply.Done = ended
+	reply.Done = ended || err != nil
+	d.countOutput()
 }
 
 // checkTurn holds the handler to the lockstep: a producer sends one batch or
@@ -605,11 +605,16 @@ func (d *Dispatch) countInput(b *wire.Batch) {
 	}
 }
 
-func (d *Dispatch) countOutput(b *wire.Batch) {
-	s := &d.call.stats
-	s.OutputBatches++
-	s.OutputRows += int64(b.Rows)
-	if d.started {
-		s.OutputBytes += b.Bytes()
+// countOutput counts what the reply sends: data, logs, headers and errors.
+func (d *Dispatch) countOutput() {
+	for _, batches := range [...][]wire.Batch{d.reply.Header, d.reply.Batches} {
+		for i := range batches {
+			s := &d.call.stats
+			s.OutputBatches++
+			s.OutputRows += int64(batches[i].Rows)
+			if d.started {
+				s.OutputBytes += batches[i].Bytes()
+			}
+		}
 	}
 }

@@ -38,12 +38,12 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	defer func() { _ = l.Close() }()
 	silence := newQuiet(l, s.opts.Conns.QuietTimeout)
 	defer silence.stop()
-	slots := make(chan struct{}, max(1, s.opts.Conns.withDefaults().MaxConns))
+	slots := newSlots(s.opts.Conns.withDefaults().MaxConns)
 	for {
-		slots <- struct{}{} // a place is reserved before a connection is taken
+		slots.take() // before a connection is taken
 		nc, err := l.Accept()
 		if err != nil {
-			<-slots
+			slots.give()
 			if errors.Is(err, net.ErrClosed) || ctx.Err() != nil {
 				return nil
 			}
@@ -58,10 +58,32 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		conns.Go(func() {
 			defer func() {
 				silence.add(-1)
-				<-slots
+				slots.give()
 			}()
 			s.serveAccepted(ctx, nc, kind)
 		})
+	}
+}
+
+// slots are places for connections; nil has no end of them.
+type slots chan struct{}
+
+func newSlots(n int) slots {
+	if n < 0 {
+		return nil
+	}
+	return make(slots, n)
+}
+
+func (s slots) take() {
+	if s != nil {
+		s <- struct{}{}
+	}
+}
+
+func (s slots) give() {
+	if s != nil {
+		<-s
 	}
 }
 

@@ -90,18 +90,9 @@ func (s *Stdio) Close() error {
 	return err
 }
 
-// ServeStdio takes standard input and output and serves the one connection that
-// they are, until the peer closes it or ctx ends.
-func (s *Server) ServeStdio(ctx context.Context) error {
-	stdio, err := TakeStdio()
-	if err != nil {
-		return err
-	}
-	return s.ServePipe(ctx, stdio)
-}
-
-// ServePipe serves one connection over a pipe or an in-process pair, until the
-// peer closes it or ctx ends.
+// ServePipe serves one connection over a pipe or an in-process pair until the
+// peer closes it, or until ctx ends and rw's reads end with its Close. Those of
+// a [Stdio] do not: package worker knows what to do about it.
 func (s *Server) ServePipe(ctx context.Context, rw io.ReadWriteCloser) error {
 	c, err := s.NewConn(ctx, rw, &Peer{Kind: TransportPipe, UID: -1, PID: -1})
 	if err != nil {

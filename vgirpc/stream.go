@@ -3,11 +3,13 @@ package vgirpc
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/apache/arrow-go/v18/arrow"
 
 	"github.com/vgirpc/vgirpc-go/vgirpc/internal/cast"
 	"github.com/vgirpc/vgirpc-go/wire"
+	"github.com/vgirpc/vgirpc-go/wire/schemacmp"
 )
 
 // ProducerState is one open producer stream: whatever it remembers between its
@@ -238,18 +240,18 @@ func cancelState(ctx context.Context, s any) {
 	}
 }
 
-// conform returns an input batch in the declared input schema: as it is when
-// the schemas agree, else with its columns in order and cast without loss.
+// conform returns an input batch in the declared input schema: as it is when its
+// columns are the declared ones, else reordered and cast without loss.
 func (d *Dispatch) conform(in *wire.Batch) (*wire.Batch, error) {
 	plan := d.call.method.input
-	if plan == nil || in.Schema == plan.Schema() || in.Schema == d.checked {
-		return in, nil
-	}
-	if plan.Check(in.Schema) == nil {
-		d.checked = in.Schema
+	if plan == nil || in.Schema == plan.Schema() {
 		return in, nil
 	}
 	want := plan.Schema()
+	if in.Schema == d.fits || sameColumns(in.Schema.Arrow(), want.Arrow()) {
+		d.fits = in.Schema
+		return in, inputNulls(in, want.Arrow())
+	}
 	if err := cast.Compatible(in.Schema.Arrow(), want.Arrow()); err != nil {
 		return nil, schemaMismatch(err.Error())
 	}
@@ -268,6 +270,24 @@ func (d *Dispatch) conform(in *wire.Batch) (*wire.Batch, error) {
 	}
 	out.Owned = true // made by the cast, or kept alive with it
 	return out, nil
+}
+
+// sameColumns reports whether two schemas have the same columns in the same
+// order, whatever they say of nulls at the top.
+func sameColumns(a, b *arrow.Schema) bool {
+	return slices.EqualFunc(a.Fields(), b.Fields(), func(x, y arrow.Field) bool {
+		return x.Name == y.Name && schemacmp.EqualTypes(x.Type, y.Type)
+	})
+}
+
+// inputNulls reports a null in a column that is declared without.
+func inputNulls(in *wire.Batch, want *arrow.Schema) error {
+	for i := range in.Cols {
+		if f := want.Field(i); in.Cols[i].Nulls > 0 && !f.Nullable {
+			return schemaMismatch(fmt.Sprintf("Input value mismatch: column %s has %d nulls, but is declared without", f.Name, in.Cols[i].Nulls))
+		}
+	}
+	return nil
 }
 
 func schemaMismatch(text string) *Error {

@@ -60,6 +60,11 @@ func ListenUnix(ctx context.Context, path string, opts UnixOptions) (net.Listene
 	if err != nil {
 		return nil, fmt.Errorf("vgirpc: %w", err)
 	}
+	// Bind has taken the umask off the mode: this only widens it.
+	if err := os.Chmod(path, opts.Mode.Perm()); err != nil {
+		_ = l.Close()
+		return nil, fmt.Errorf("vgirpc: mode of a Unix socket: %w", err)
+	}
 	if opts.SameUser {
 		return &sameUserListener{l.(*net.UnixListener)}, nil //nolint:forcetypeassert // network "unix"
 	}

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"math/bits"
 	"unicode/utf8"
+
+	utf8x "github.com/segmentio/asm/utf8"
 )
 
 // countBits counts the set bits among the first n of a bitmap.
@@ -68,7 +70,7 @@ func firstFall[O int32 | int64](offsets []O) int {
 // that no value begins inside a character.
 func checkUTF8(l *layout, c *Column, width int) error {
 	first, last := offset(c.Offsets, 0, width), offset(c.Offsets, c.Rows, width)
-	if !ValidUTF8(c.Data[first:last]) {
+	if !utf8x.Valid(c.Data[first:last]) {
 		return batchErrorf(l.field, "a value is not valid UTF-8")
 	}
 	row := -1

@@ -60,15 +60,12 @@ func (a *inlineList) encode(e *Encoder, c *wire.Column, s source) error {
 
 // sizedList maps []T to fixed_size_list(n).
 type sizedList struct {
-	elem  codec
-	size  uintptr // of T
+	elems elements
 	n     int
-	alloc func(n int) unsafe.Pointer
-	few   bool
 }
 
 func (l *sizedList) traits() traits {
-	t := l.elem.traits()
+	t := l.elems.codec.traits()
 	return traits{holds: t.holds, dicts: t.dicts, bits: l.n * t.bits}
 }
 
@@ -80,15 +77,15 @@ func (l *sizedList) decode(d *reading, c *wire.Column, at, n int, dst unsafe.Poi
 		return malformed("a fixed-size list whose elements are missing")
 	}
 	child := &c.Children[0]
-	if l.few && child.Rows > maxBareRows {
-		return malformed("%d elements in next to no bytes: at most %d are accepted", child.Rows, maxBareRows)
+	p, err := l.elems.room(child, n*l.n)
+	if err != nil {
+		return err
 	}
-	p := l.alloc(n * l.n)
-	if err := l.elem.decode(d, child, at*l.n, n*l.n, p, l.size); err != nil {
+	if err := l.elems.codec.decode(d, child, at*l.n, n*l.n, p, l.elems.size); err != nil {
 		return inItem(err)
 	}
 	for i := range n {
-		*(*sliceHeader)(add(dst, i, stride)) = sliceHeader{add(p, i*l.n, l.size), l.n, l.n}
+		*(*sliceHeader)(add(dst, i, stride)) = sliceHeader{add(p, i*l.n, l.elems.size), l.n, l.n}
 	}
 	return nil
 }
@@ -110,5 +107,5 @@ func (l *sizedList) encode(e *Encoder, c *wire.Column, s source) error {
 		}
 	}
 	c.Rows, c.Children = s.n, e.cols(1)
-	return inItem(l.elem.encode(e, &c.Children[0], source{runs: e.runs[mark:], n: s.n * l.n, stride: l.size, lent: true}))
+	return inItem(l.elems.codec.encode(e, &c.Children[0], source{runs: e.runs[mark:], n: s.n * l.n, stride: l.elems.size, lent: true}))
 }

@@ -117,7 +117,9 @@ func BenchmarkDecodeEnum(b *testing.B)        { benchDecode(b, benchEnum{"ACTIVE
 func BenchmarkDecodeDataclass(b *testing.B)   { benchDecode(b, benchBox{Point{1, 2}}, false) }
 func BenchmarkDecodeTexts(b *testing.B)       { benchDecode(b, manyTexts(), true) }
 func BenchmarkDecodeTextsCopied(b *testing.B) { benchDecode(b, manyTexts(), false) }
-func BenchmarkDecodeAllTypes(b *testing.B)    { benchDecode(b, struct{ V AllTypes }{allTypesValue()}, false) }
+func BenchmarkDecodeAllTypes(b *testing.B) {
+	benchDecode(b, struct{ V AllTypes }{allTypesValue()}, false)
+}
 func BenchmarkEncodeInt64(b *testing.B)       { benchEncode(b, benchOne{7}) }
 func BenchmarkEncodeFourScalars(b *testing.B) { benchEncode(b, benchFour{1, 2, true, 3}) }
 func BenchmarkEncodeEnum(b *testing.B)        { benchEncode(b, benchEnum{"ACTIVE"}) }

@@ -30,14 +30,18 @@ func cells[T fixed](p []byte, at, n int) ([]T, error) {
 	if n == 0 {
 		return nil, nil
 	}
-	p = p[at*size : (at+n)*size]
-	base := unsafe.Pointer(unsafe.SliceData(p))
-	if uintptr(base)&(unsafe.Alignof(zero)-1) != 0 {
-		moved := make([]T, n)
-		copy(unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(moved))), len(p)), p)
-		return moved, nil
+	p = aligned(p[at*size:(at+n)*size], unsafe.Alignof(zero))
+	return unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(p))), n), nil
+}
+
+// aligned is p, or a copy of it where values of that alignment can be read.
+// Readers align what they read; a batch from elsewhere need not be.
+func aligned(p []byte, alignment uintptr) []byte {
+	if uintptr(unsafe.Pointer(unsafe.SliceData(p)))&(alignment-1) == 0 {
+		return p
 	}
-	return unsafe.Slice((*T)(base), n), nil
+	moved := make([]uint64, (len(p)+7)/8)
+	return append(unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(moved))), 8*len(moved))[:0], p...)
 }
 
 // bytesOf views n values at p as bytes.

@@ -117,48 +117,6 @@ func token(t arrow.DataType) string {
 	return t.String()
 }
 
-// allocator returns a function that makes room for n values of t in one piece,
-// zeroed, as the garbage collector has to know it.
-func allocator(t reflect.Type) func(n int) unsafe.Pointer {
-	switch t.Kind() {
-	case reflect.String:
-		return room[string]
-	case reflect.Bool, reflect.Int8, reflect.Uint8:
-		return room[uint8]
-	case reflect.Int16, reflect.Uint16:
-		return room[uint16]
-	case reflect.Int32, reflect.Uint32, reflect.Float32:
-		return room[uint32]
-	case reflect.Int64, reflect.Uint64, reflect.Float64:
-		return room[uint64]
-	case reflect.Int, reflect.Uint:
-		return room[uint]
-	case reflect.Slice:
-		if isOctets(t) {
-			return room[[]byte]
-		}
-	}
-	slice := reflect.SliceOf(t)
-	return func(n int) unsafe.Pointer {
-		if n == 1 {
-			return reflect.New(t).UnsafePointer()
-		}
-		return reflect.MakeSlice(slice, n, n).UnsafePointer()
-	}
-}
-
-func room[T any](n int) unsafe.Pointer { return unsafe.Pointer(unsafe.SliceData(make([]T, n))) }
-
-// isFew reports whether values of t take up so much more than their rows, of
-// bits bits at least, that their number has to be bounded.
-func isFew(t reflect.Type, bits int) bool {
-	size := t.Size()
-	if isPointer(t) {
-		size += t.Elem().Size()
-	}
-	return bits == 0 || size*8 > growth*uintptr(bits)
-}
-
 // intKindOf is the memory of a Go integer kind; its size is 0 for others.
 func intKindOf(k reflect.Kind) intKind {
 	switch k {

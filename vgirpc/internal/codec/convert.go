@@ -134,9 +134,10 @@ func (v integer) decode(_ *reading, c *wire.Column, at, n int, dst unsafe.Pointe
 	if at+n > len(c.Data)/int(v.to.size) {
 		return malformed("%d bytes of values where %d are needed", len(c.Data), (at+n)*int(v.to.size))
 	}
-	p := unsafe.Pointer(unsafe.SliceData(c.Data))
+	size := int(v.to.size)
+	p := unsafe.Pointer(unsafe.SliceData(aligned(c.Data[at*size:(at+n)*size], v.to.size)))
 	for i := range n {
-		if !v.from.store(add(dst, i, stride), v.to.load(add(p, at+i, v.to.size))) {
+		if !v.from.store(add(dst, i, stride), v.to.load(add(p, i, v.to.size))) {
 			return valueErrorf(at+i, "a number outside the range of %s", v.from.name)
 		}
 	}

@@ -65,7 +65,9 @@ func indicesOf(c *wire.Column, kind intKind, at, n int) (indices, error) {
 	if at+n > len(c.Data)/int(kind.size) {
 		return indices{}, malformed("%d bytes of indices where %d are needed", len(c.Data), (at+n)*int(kind.size))
 	}
-	return indices{add(unsafe.Pointer(unsafe.SliceData(c.Data)), at, kind.size), kind}, nil
+	size := int(kind.size)
+	data := aligned(c.Data[at*size:(at+n)*size], kind.size)
+	return indices{unsafe.Pointer(unsafe.SliceData(data)), kind}, nil
 }
 
 // at is the index of row i; what is too large for an int64 is negative.

@@ -222,9 +222,7 @@ func (c *compiler) optional(t reflect.Type, a arrow.DataType, required bool) (co
 	if err != nil {
 		return nil, err
 	}
-	return &optional{
-		elem: cd, size: elem.Size(), alloc: allocator(elem), required: required, offsets: cd.traits().offsets,
-	}, nil
+	return &optional{newElements(elem, cd), required, cd.traits().offsets}, nil
 }
 
 // compilePlan compiles a struct type.

@@ -228,3 +228,32 @@ func goldenFile(tb testing.TB, name string) []byte {
 	}
 	return data
 }
+
+// golden.py has pyarrow validate these files in full: rows of every kind, with
+// nulls inside and around everything.
+func TestEveryKindIsWrittenAsPyarrowValidatedIt(t *testing.T) {
+	p := mustCompile(t, reflect.TypeFor[everyKind](), Row)
+	const n = 6
+	rows := everyRow(t, 5, n)
+	var e Encoder
+	var b wire.Batch
+	if err := p.Encode(&e, unsafe.Pointer(&rows[0]), n, &b); err != nil {
+		t.Fatal(err)
+	}
+	var buf bytes.Buffer
+	w := wire.NewWriter(&buf)
+	for _, err := range []error{w.Open(b.Schema), w.Batch(&b), w.Close(), w.Flush()} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	const name = "every_kind.go.arrow"
+	if *update {
+		if err := os.WriteFile(filepath.Join(goldenDir, name), buf.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !bytes.Equal(buf.Bytes(), goldenFile(t, name)) {
+		t.Error("the bytes differ from the golden file: run the test with -update, then golden.py check")
+	}
+}

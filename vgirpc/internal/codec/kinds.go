@@ -159,10 +159,7 @@ func (c *compiler) sliceCodec(t reflect.Type, a arrow.DataType) (codec, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &sizedList{
-			elem: elem, size: t.Elem().Size(), n: int(a.Len()), alloc: allocator(t.Elem()),
-			few: isFew(t.Elem(), elem.traits().bits),
-		}, nil
+		return &sizedList{newElements(t.Elem(), elem), int(a.Len())}, nil
 	}
 	return nil, mismatch(t, a, "list<T>, large_list<T> or fixed_size_list(n)<T>")
 }
@@ -180,11 +177,7 @@ func listCodec[O offset](c *compiler, t reflect.Type, a arrow.DataType) (codec, 
 	if err != nil {
 		return nil, err
 	}
-	return newList[O](t, elem), nil
-}
-
-func newList[O offset](t reflect.Type, elem codec) *list[O] {
-	return &list[O]{elem: elem, size: t.Size(), alloc: allocator(t), few: isFew(t, elem.traits().bits)}
+	return &list[O]{newElements(t, elem)}, nil
 }
 
 // entries is the codec of a slice of structs of key and value, in a map column.
@@ -198,7 +191,7 @@ func (c *compiler) entries(t reflect.Type, a *arrow.MapType) (*list[int32], erro
 		}
 		pair = append(pair, member{name: part.Name, codec: cd, column: i, offset: f.Offset})
 	}
-	return newList[int32](t, &structure{pair}), nil
+	return &list[int32]{newElements(t, &structure{pair})}, nil
 }
 
 func (c *compiler) arrayCodec(t reflect.Type, a arrow.DataType) (codec, error) {

@@ -6,14 +6,6 @@ import (
 	"github.com/vgirpc/vgirpc-go/wire"
 )
 
-// A row that takes up next to nothing in a batch and a lot in memory would let
-// a small message fill it: where a value is more than growth times as large as
-// its row, or the row takes no bytes at all, there may be maxBareRows of them.
-const (
-	growth      = 256
-	maxBareRows = 1 << 20
-)
-
 // sliceHeader is the memory of a slice.
 type sliceHeader struct {
 	data     unsafe.Pointer
@@ -26,16 +18,11 @@ type aliaser interface {
 }
 
 // list maps []T to list (O is int32) or large_list (int64).
-type list[O offset] struct {
-	elem  codec
-	size  uintptr // of T
-	alloc func(n int) unsafe.Pointer
-	few   bool // elements take up next to no bytes: at most maxBareRows of them
-}
+type list[O offset] struct{ elems elements }
 
 func (l *list[O]) traits() traits {
-	t := l.elem.traits()
-	_, aliases := l.elem.(aliaser)
+	t := l.elems.codec.traits()
+	_, aliases := l.elems.codec.(aliaser)
 	width := int(unsafe.Sizeof(O(0)))
 	return traits{holds: t.holds || aliases, dicts: t.dicts, bits: 8 * width, offsets: width}
 }
@@ -68,9 +55,6 @@ func (l *list[O]) spans(c *wire.Column, at, n int) ([]O, *wire.Column, error) {
 		return nil, nil, malformed("a list of %d columns", len(c.Children))
 	}
 	child := &c.Children[0]
-	if l.few && child.Rows > maxBareRows {
-		return nil, nil, malformed("%d elements in next to no bytes: at most %d are accepted", child.Rows, maxBareRows)
-	}
 	offs, err := cells[O](c.Offsets, at, n+1)
 	if err == nil {
 		err = checkSpans(offs, child.Rows)
@@ -81,14 +65,14 @@ func (l *list[O]) spans(c *wire.Column, at, n int) ([]O, *wire.Column, error) {
 // items decodes elements at to at+n into memory of their own, or leaves large
 // numbers where they are when the batch may be kept.
 func (l *list[O]) items(d *reading, c *wire.Column, at, n int) (unsafe.Pointer, error) {
-	if a, ok := l.elem.(aliaser); ok && d.owned && uintptr(n)*l.size >= inline {
+	if a, ok := l.elems.codec.(aliaser); ok && d.owned && uintptr(n)*l.elems.size >= inline {
 		return a.alias(c, at, n)
 	}
-	p := l.alloc(n)
-	if n == 0 {
-		return p, nil
+	p, err := l.elems.room(c, n)
+	if err != nil || n == 0 {
+		return p, err
 	}
-	return p, l.elem.decode(d, c, at, n, p, l.size)
+	return p, l.elems.codec.decode(d, c, at, n, p, l.elems.size)
 }
 
 // cut is the address of element i, which is not there when n is 0.
@@ -96,7 +80,7 @@ func (l *list[O]) cut(p unsafe.Pointer, i, n int) unsafe.Pointer {
 	if n == 0 {
 		return unsafe.Pointer(&noElements)
 	}
-	return add(p, i, l.size)
+	return add(p, i, l.elems.size)
 }
 
 // noElements is where slices without elements point: they are empty, not nil.
@@ -129,6 +113,6 @@ func (l *list[O]) encode(e *Encoder, c *wire.Column, s source) error {
 	if len(e.runs) == mark {
 		e.push(nil, 0)
 	}
-	err := l.elem.encode(e, &c.Children[0], source{runs: e.runs[mark:], n: total, stride: l.size, lent: true})
+	err := l.elems.codec.encode(e, &c.Children[0], source{runs: e.runs[mark:], n: total, stride: l.elems.size, lent: true})
 	return inItem(err)
 }

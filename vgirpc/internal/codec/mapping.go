@@ -39,6 +39,9 @@ func (m *mapping) decode(d *reading, c *wire.Column, at, n int, dst unsafe.Point
 	if n == 0 {
 		return nil
 	}
+	if n > unchecked && len(c.Offsets) < n {
+		return malformed("%d bytes of offsets for %d maps", len(c.Offsets), n)
+	}
 	slices := make([]sliceHeader, n)
 	err := m.list.decode(d, c, at, n, unsafe.Pointer(unsafe.SliceData(slices)), unsafe.Sizeof(sliceHeader{}))
 	if err != nil {

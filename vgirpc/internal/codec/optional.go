@@ -8,14 +8,12 @@ import (
 
 // optional maps *T: a null is nil. With required, a null and a nil are errors.
 type optional struct {
-	elem     codec
-	size     uintptr // of T
-	alloc    func(n int) unsafe.Pointer
+	elems    elements // T
 	required bool
 	offsets  int
 }
 
-func (o *optional) traits() traits { return o.elem.traits() }
+func (o *optional) traits() traits { return o.elems.codec.traits() }
 
 func (o *optional) decode(d *reading, c *wire.Column, at, n int, dst unsafe.Pointer, stride uintptr) error {
 	if c.Nulls == 0 || o.required {
@@ -45,12 +43,15 @@ func (o *optional) values(d *reading, c *wire.Column, at, n int, dst unsafe.Poin
 	if n == 0 {
 		return nil
 	}
-	p := o.alloc(n)
-	if err := o.elem.decode(d, c, at, n, p, o.size); err != nil {
+	p, err := o.elems.room(c, n)
+	if err != nil {
+		return err
+	}
+	if err := o.elems.codec.decode(d, c, at, n, p, o.elems.size); err != nil {
 		return err
 	}
 	for i := range n {
-		*(*unsafe.Pointer)(add(dst, i, stride)) = add(p, i, o.size)
+		*(*unsafe.Pointer)(add(dst, i, stride)) = add(p, i, o.elems.size)
 	}
 	return nil
 }
@@ -79,7 +80,7 @@ func (o *optional) encode(e *Encoder, c *wire.Column, s source) error {
 		row += r.n
 	}
 	runs := e.runs[mark:]
-	if err := o.elem.encode(e, c, source{runs: runs, n: s.n, stride: o.size}); err != nil {
+	if err := o.elems.codec.encode(e, c, source{runs: runs, n: s.n, stride: o.elems.size}); err != nil {
 		return err
 	}
 	if nulls > 0 && !o.required {

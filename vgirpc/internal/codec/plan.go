@@ -183,12 +183,3 @@ func (p *Plan) RowsBound(b *wire.Batch) error {
 	}
 	return nil
 }
-
-func columnsBytes(cols []wire.Column) int {
-	n := 0
-	for i := range cols {
-		c := &cols[i]
-		n += len(c.Validity) + len(c.Offsets) + len(c.Data) + columnsBytes(c.Children)
-	}
-	return n
-}

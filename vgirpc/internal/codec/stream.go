@@ -58,7 +58,7 @@ func (s *streams) open(data []byte) *input {
 // close keeps the Reader for another stream if it is fit for one: data was
 // small and has been read to its very end.
 func (s *streams) close(in *input, data []byte) {
-	if len(data) > smallBlob || in.reader.Drain() != nil || in.reader.Buffered() || len(in.rest) > 0 {
+	if len(data) > smallBlob || in.reader.Drain() != nil || !in.atEnd() {
 		return
 	}
 	in.rest = nil
@@ -73,7 +73,7 @@ func (in *input) first() (*wire.Schema, *wire.Batch, error) {
 		return nil, nil, streamError(err)
 	}
 	switch _, err := in.reader.Announce(); {
-	case err == io.EOF || errors.Is(err, wire.ErrTruncated): //nolint:errorlint // the end of the stream is io.EOF itself
+	case err == io.EOF || (errors.Is(err, wire.ErrTruncated) && in.atEnd()): //nolint:errorlint // the end of the stream is io.EOF itself
 		return schema, nil, nil
 	case err != nil:
 		return nil, nil, streamError(err)
@@ -91,6 +91,9 @@ func (in *input) first() (*wire.Schema, *wire.Batch, error) {
 	}
 	return schema, b, nil
 }
+
+// atEnd reports whether nothing is left to read.
+func (in *input) atEnd() bool { return len(in.rest) == 0 && !in.reader.Buffered() }
 
 // streamError is a refusal of a value: the connection that brought it is fine.
 func streamError(err error) error {
