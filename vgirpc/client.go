@@ -34,7 +34,9 @@ type LogMessage struct {
 }
 
 // Client calls methods over one transport. It may be used from many goroutines:
-// a byte stream carries one call at a time, and further ones wait for it.
+// a byte stream carries one call at a time, and further ones wait for it. An
+// open stream is a call, too: until it is read to its end, cancelled or closed,
+// every other call on the client waits.
 type Client struct {
 	transport Transport
 	opts      ClientOptions

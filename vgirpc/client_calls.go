@@ -67,7 +67,8 @@ func decodeOne[T any](plan *codec.Plan, b *wire.Batch, into *T) error {
 }
 
 // Open starts the stream and returns it. It must be closed, which ranging over
-// it does.
+// it does. A server's refusal arrives with the first batch, or, for a method
+// with a header, here.
 func (m *Producer[P, Row]) Open(ctx context.Context, c *Client, params P) (*ProducerStream[Row], error) {
 	s, err := openStreamOf(ctx, c, m.Method, &params)
 	if err != nil {

@@ -96,9 +96,10 @@ func (e *Emitter[Row]) EmitRecord(rec arrow.RecordBatch) error {
 	return nil
 }
 
-// EmitBatch sends a batch as this turn's batch. Its columns must be those of
-// the stream's schema and live until the turn is over; its metadata is sent
-// along.
+// EmitBatch sends the columns of a batch as this turn's batch. They must be those
+// of the stream's schema and live until the turn is over. The batch's own
+// metadata stays behind, so that an input can be passed on: what is to be sent
+// along is set with [Emitter.SetMetadata].
 func (e *Emitter[Row]) EmitBatch(b *wire.Batch) error {
 	if err := e.d.free(); err != nil {
 		return err
@@ -110,13 +111,11 @@ func (e *Emitter[Row]) EmitBatch(b *wire.Batch) error {
 			return err
 		}
 		defer rec.Release()
-		e.d.call.outMeta = append(e.d.call.outMeta, b.Meta...)
 		return e.EmitRecord(rec)
 	}
 	if len(b.Cols) != schema.NumFields() {
 		return Errorf(Internal, "batch of %d columns on a schema of %d", len(b.Cols), schema.NumFields())
 	}
-	e.d.call.outMeta = append(e.d.call.outMeta, b.Meta...)
 	e.d.reply.data = *b
 	e.d.reply.data.Schema = schema
 	if err := e.d.checkNulls(); err != nil {

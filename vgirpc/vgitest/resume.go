@@ -39,6 +39,7 @@ type resuming struct {
 	r     *wire.Reader
 	w     *wire.Writer
 	reply vgirpc.Reply
+	stray bool // the last request named no known method: input may follow
 }
 
 func (c *resuming) serveOne(ctx context.Context) error {
@@ -46,13 +47,16 @@ func (c *resuming) serveOne(ctx context.Context) error {
 		return err
 	}
 	meta, err := c.r.Announce()
+	if errors.Is(err, io.EOF) && c.stray {
+		return nil // that input, without a batch
+	}
 	if err != nil {
 		return err
 	}
-	if !meta.Has(wire.KeyMethod) {
+	stray, route := c.stray, c.s.Route(meta)
+	if c.stray = !route.Resolved(); stray && !meta.Has(wire.KeyMethod) {
 		return c.r.Drain() // the input of a stream that was refused
 	}
-	route := c.s.Route(meta)
 	batch, err := c.r.Take(wire.Own)
 	if err := c.r.Drain(); err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -44,7 +45,7 @@ func Main(s *vgirpc.Server, opts ...Option) {
 // the process, for good: call it once. After a second signal it returns while
 // calls are still in progress.
 func Run(ctx context.Context, s *vgirpc.Server, args []string, opts ...Option) int {
-	w := &worker{setup: &Setup{server: s}, opts: slices.Concat([]Option{&logging{}}, opts, []Option{&byteStreams{}, &accessLog{}})}
+	w := newWorker(s, opts)
 	if done, err := w.parse(args, os.Stdout); done {
 		return statusOK
 	} else if err != nil {
@@ -66,8 +67,16 @@ func Run(ctx context.Context, s *vgirpc.Server, args []string, opts ...Option) i
 		}
 		w.setup.transport = newStdio(w.setup.server, w.stdio)
 	}
+	rest := make([]byte, heapRest)
+	defer runtime.KeepAlive(rest)
 	return w.supervise(ctx)
 }
+
+// heapRest is how much heap a worker sets aside without touching it, in bytes.
+// The collector runs when the heap has doubled: a worker whose own heap is tiny
+// would collect after every 4 MiB of messages. The pages are never written, so
+// they take no memory, and in a worker that holds much they make no difference.
+const heapRest = 16 << 20
 
 func usageError(err error) int {
 	fmt.Fprintf(os.Stderr, "%[1]s: %[2]v\nTry '%[1]s --help'.\n", programName(), err)
@@ -83,6 +92,16 @@ type worker struct {
 	stdio *vgirpc.Stdio
 	log   *slog.Logger
 	drain time.Duration // negative: without limit
+}
+
+// newWorker returns a worker with the flags of every worker and those of opts.
+// The logger is set up first; the access log last, when the server's
+// identifier is settled.
+func newWorker(s *vgirpc.Server, opts []Option) *worker {
+	return &worker{
+		setup: &Setup{server: s},
+		opts:  slices.Concat([]Option{&logging{}}, opts, []Option{&byteStreams{}, &accessLog{}}),
+	}
 }
 
 // parse reads the command line. It reports whether that is all there is to do,
@@ -171,7 +190,7 @@ func (w *worker) apply(ctx context.Context) error {
 
 // Times of the end, beside ConnOptions.DrainTimeout.
 const (
-	defaultDrain = 8 * time.Second        // of ConnOptions.DrainTimeout
+	defaultDrain = vgirpc.DefaultDrainTimeout
 	cutGrace     = 500 * time.Millisecond // for calls that were cut off to end
 	exitGrace    = time.Second            // for what has to be done at the exit
 )

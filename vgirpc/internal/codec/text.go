@@ -1,10 +1,11 @@
 package codec
 
 import (
-	"encoding/binary"
 	"math"
 	"unicode/utf8"
 	"unsafe"
+
+	utf8x "github.com/segmentio/asm/utf8"
 
 	"github.com/vgirpc/vgirpc-go/wire"
 )
@@ -33,11 +34,23 @@ func (text[O]) decode(d *reading, c *wire.Column, at, n int, dst unsafe.Pointer,
 		*(*string)(dst) = all
 		return nil
 	}
-	base := offs[0]
+	base, first := offs[0], unsafe.Pointer(unsafe.StringData(all))
 	for i := range n {
-		*(*string)(add(dst, i, stride)) = all[offs[i]-base : offs[i+1]-base]
+		from, to := offs[i], offs[i+1] // in bounds and rising: checkSpans
+		p := (*stringHeader)(add(dst, i, stride))
+		if from == to {
+			*p = stringHeader{} // a pointer past the end would keep somebody else's memory
+			continue
+		}
+		*p = stringHeader{unsafe.Add(first, from-base), int(to - from)}
 	}
 	return nil
+}
+
+// stringHeader is the memory of a string.
+type stringHeader struct {
+	data unsafe.Pointer
+	len  int
 }
 
 // textOf is p as a string: the memory itself when it may be kept, else a copy.
@@ -185,7 +198,7 @@ func gather[O offset](e *Encoder, c *wire.Column, s source) ([]O, error) {
 // invalidText returns the row of a value that is not UTF-8, or -1. Values may
 // be well-formed together and not each for itself.
 func invalidText[O offset](data []byte, offs []O) int {
-	if isASCII(data) {
+	if utf8x.Valid(data) && !cutText(data, offs) {
 		return -1
 	}
 	for i := range len(offs) - 1 {
@@ -196,18 +209,12 @@ func invalidText[O offset](data []byte, offs []O) int {
 	return -1
 }
 
-func isASCII(p []byte) bool {
-	for len(p) >= 32 {
-		le := binary.LittleEndian
-		if (le.Uint64(p)|le.Uint64(p[8:])|le.Uint64(p[16:])|le.Uint64(p[24:]))&0x8080808080808080 != 0 {
-			return false
-		}
-		p = p[32:]
-	}
-	for _, b := range p {
-		if b >= utf8.RuneSelf {
-			return false
+// cutText reports whether a value begins inside a character.
+func cutText[O offset](data []byte, offs []O) bool {
+	for _, at := range offs {
+		if uint64(at) < uint64(len(data)) && !utf8.RuneStart(data[at]) {
+			return true
 		}
 	}
-	return true
+	return false
 }

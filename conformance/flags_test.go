@@ -1,0 +1,55 @@
+package conformance
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestTheFixtureReadsItsPartOfTheCommandLine(t *testing.T) {
+	for _, tt := range []struct {
+		args string
+		want Hosting
+	}{
+		{"", HostStandard},
+		{"--pipe", HostStandard},
+		{"--hosted-reverse", HostReverse},
+		{"--tcp 127.0.0.1:0 --transport-kind-probe --describe", HostTransportKind},
+		{"--hosted-reverse=false --threaded", HostStandard},
+		{"--help --hosted-reverse", HostStandard},
+		{"--no-such-option 3 --hosted-reverse", HostReverse},
+		{"--prefix /x --cors-origin y --sticky-ttl 1 --identity both --externalize-threshold 1 --proof-mode off", HostStandard},
+	} {
+		t.Run(tt.args, func(t *testing.T) {
+			f, err := readFixture(strings.Fields(tt.args))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := f.hosting(); got != tt.want {
+				t.Errorf("hosts %d, want %d", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestTheFixtureRefusesWhatIsNotThere(t *testing.T) {
+	for _, tt := range []struct{ args, want string }{
+		{"--http", "HTTP is not available"},
+		{"--http 8080", "HTTP is not available"},
+		{"--http-auth --fake-storage http://x", "storage is not available"},
+		{"--http-proof --proof-mode off", "HTTP is not available"},
+		{"--http-pkce --idp-url x", "HTTP is not available"},
+		{"--pipe --fake-storage http://127.0.0.1:1", "--fake-storage: external storage is not available"},
+		{"--otel-export x", "OpenTelemetry is not available"},
+		{"--hosted-reverse --transport-kind-probe", "exclude each other"},
+		{"--compression lz4", "none, zstd"},
+		{"--sticky-ttl soon", "sticky-ttl"},
+		{"--server-id", "needs an argument"},
+	} {
+		t.Run(tt.args, func(t *testing.T) {
+			_, err := readFixture(strings.Fields(tt.args))
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("error %v, want one with %q", err, tt.want)
+			}
+		})
+	}
+}

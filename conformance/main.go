@@ -1,0 +1,46 @@
+package conformance
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/vgirpc/vgirpc-go/vgirpc"
+	"github.com/vgirpc/vgirpc-go/vgirpc/worker"
+	"github.com/vgirpc/vgirpc-go/wire"
+)
+
+// Exit statuses of the worker before it serves; the others are those of
+// [worker.Run].
+const (
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// The suite echoes a value of 2^31+1 bytes, so this worker takes larger
+// messages than others do.
+const (
+	maxMessageBytes  = 4 << 30
+	maxBytesInFlight = 8 << 30
+)
+
+// Main runs the conformance worker until its transport ends or a signal comes,
+// and returns its exit status. args are without the program's name. It takes
+// over standard input and output and the signals of the process.
+func Main(ctx context.Context, args []string) int {
+	f, err := readFixture(args)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "vgi-worker: %v\nTry 'vgi-worker --help'.\n", err)
+		return exitUsage
+	}
+	server, err := NewServer(vgirpc.ServerOptions{
+		ServerID: f.serverID,
+		Limits:   wire.Limits{MaxMessageBytes: maxMessageBytes, Budget: wire.NewBudget(maxBytesInFlight)},
+	}, f.hosting())
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "vgi-worker: %v\n", err)
+		return exitFailed
+	}
+	ctx = WithCancelProbe(ctx, NewCancelProbe(os.Getenv(ProbeFileVariable)))
+	return worker.Run(ctx, server, args, new(fixture))
+}

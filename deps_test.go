@@ -1,0 +1,220 @@
+// Package vgirpcgo_test guards the rooms of the code base: which package may
+// know which (docs/architecture.md).
+package vgirpcgo_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/vgirpc/vgirpc-go"
+
+// A ban keeps packages out of a room, however indirectly they would come in.
+// Patterns are import paths; "/..." at the end takes in everything below.
+type ban struct {
+	packages []string
+	reason   string
+}
+
+// Bans that hold for every package of the module.
+var everywhere = []ban{
+	{
+		[]string{"github.com/apache/arrow-go/v18/arrow/compute/...", "github.com/apache/arrow-go/v18/parquet/..."},
+		"the one cast that it is wanted for doubles the binary: internal/cast does it",
+	},
+	{[]string{"github.com/apache/arrow-go/v18/arrow/flight/...", "google.golang.org/grpc/..."}, "another protocol"},
+	{[]string{"expvar", "net/http/pprof"}, "being imported opens a route"},
+}
+
+// What must not reach those who serve or call over byte streams alone.
+var (
+	noHTTP = ban{
+		[]string{"net/http/...", "github.com/go-chi/chi/...", "golang.org/x/net/...", module + "/httpserver/...", module + "/vgirpc/httpclient/..."},
+		"a worker that does not name HTTP does not link it",
+	}
+	noTLS       = ban{[]string{"crypto/tls"}, "byte streams have no TLS of their own, and it is 2 MB of a binary"}
+	noTelemetry = ban{[]string{"go.opentelemetry.io/...", "github.com/getsentry/...", "github.com/prometheus/..."}, "observers are linked by the main that names them"}
+	noCloud     = ban{
+		[]string{"gocloud.dev/...", "cloud.google.com/...", "github.com/aws/...", "github.com/Azure/..."},
+		"cloud drivers are linked by the main that names them",
+	}
+	noTokens  = ban{[]string{"github.com/golang-jwt/...", "github.com/lestrrat-go/...", "github.com/coreos/go-oidc/..."}, "who is calling is decided in auth"}
+	noFlags   = ban{[]string{"github.com/spf13/...", "os/signal"}, "flags and signals belong to the mains"}
+	noTesting = ban{
+		[]string{
+			"testing/...", "github.com/google/go-cmp/...", "github.com/santhosh-tekuri/jsonschema/...",
+			"github.com/stretchr/testify/...", "go.uber.org/goleak", module + "/vgirpc/vgitest",
+		},
+		"for tests: package vgitest has it, and nobody links that",
+	}
+)
+
+func light(more ...ban) []ban {
+	return append([]ban{noHTTP, noTLS, noTelemetry, noCloud, noTokens}, more...)
+}
+
+// A room is what packages may know of this module, and what they must not link.
+type room struct {
+	packages string   // pattern, relative to the module
+	knows    []string // packages of the module that they import themselves
+	bans     []ban
+}
+
+// The first room that matches a package is its room.
+var rooms = []room{
+	{"wire", nil, light(noFlags, noTesting, ban{[]string{"log/slog", "os/exec"}, "wire neither logs nor starts anything"})},
+	{"wire/...", []string{"wire/..."}, light(noFlags, noTesting)},
+	{"vgirpc/internal/...", []string{"wire/...", "vgirpc/internal/..."}, light(noFlags, noTesting)},
+	{"vgirpc", []string{"wire/...", "vgirpc/internal/..."}, light(noFlags, noTesting)},
+	{"vgirpc/vgitest", []string{"wire/...", "vgirpc"}, light(noFlags)},
+	{"vgirpc/worker", []string{"wire", "vgirpc", "observability"}, light(noTesting)},
+	{"observability", []string{"vgirpc"}, light(noFlags, noTesting)},
+	{"examples/hello/...", []string{"vgirpc", "vgirpc/worker", "examples/hello/..."}, light(noTesting)},
+	// What exists because of the Python suite knows everything, and only the
+	// fixture's main and tests know it.
+	{"conformance/...", []string{"..."}, []ban{noTesting}},
+	{"cmd/...", []string{"..."}, []ban{noTesting}},
+	{"bench/...", []string{"..."}, nil},
+	{"fuzz", []string{"..."}, nil},
+}
+
+// goPackage is what go list says of a package.
+type goPackage struct {
+	ImportPath string   `json:"ImportPath"`
+	Imports    []string `json:"Imports"`
+}
+
+// listPackages lists the module's packages, without their tests, and all that
+// they import.
+func listPackages(t *testing.T) map[string]goPackage {
+	t.Helper()
+	var stderr bytes.Buffer
+	cmd := exec.Command("go", "list", "-deps", "-json=ImportPath,Imports", "./...")
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v\n%s", err, stderr.String())
+	}
+	all := map[string]goPackage{}
+	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p goPackage
+		err := dec.Decode(&p)
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[p.ImportPath] = p
+	}
+}
+
+// matches reports whether an import path is what a pattern means.
+func matches(pattern, path string) bool {
+	if pattern == "..." {
+		return true
+	}
+	base, below := strings.CutSuffix(pattern, "/...")
+	return path == base || (below && strings.HasPrefix(path, base+"/"))
+}
+
+func matchesAny(patterns []string, path string) bool {
+	return slices.ContainsFunc(patterns, func(p string) bool { return matches(p, path) })
+}
+
+// chain is the shortest way from a package to one that the patterns mean, nil
+// when there is none. The package itself does not count.
+func chain(all map[string]goPackage, from string, patterns []string) []string {
+	cameFrom := map[string]string{from: ""}
+	for queue := []string{from}; len(queue) > 0; queue = queue[1:] {
+		for _, next := range all[queue[0]].Imports {
+			if _, seen := cameFrom[next]; seen {
+				continue
+			}
+			cameFrom[next] = queue[0]
+			queue = append(queue, next)
+			if !matchesAny(patterns, next) {
+				continue
+			}
+			var path []string
+			for at := next; at != ""; at = cameFrom[at] {
+				path = append(path, at)
+			}
+			slices.Reverse(path)
+			return path
+		}
+	}
+	return nil
+}
+
+func TestEveryPackageKeepsToItsRoom(t *testing.T) {
+	all := listPackages(t)
+	for path, p := range all {
+		name, ours := strings.CutPrefix(path, module+"/")
+		if !ours {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			i := slices.IndexFunc(rooms, func(r room) bool { return matches(r.packages, name) })
+			if i < 0 {
+				t.Fatalf("%s has no room: add a row that says what it may know", name)
+			}
+			for _, imported := range p.Imports {
+				other, ours := strings.CutPrefix(imported, module+"/")
+				if ours && !matchesAny(rooms[i].knows, other) {
+					t.Errorf("%s imports %s, which is none of its business: it may know %q", name, other, rooms[i].knows)
+				}
+			}
+			for _, b := range slices.Concat(everywhere, rooms[i].bans) {
+				if found := chain(all, path, b.packages); found != nil {
+					t.Errorf("banned: %s\nreason: %s", strings.Join(found, " → "), b.reason)
+				}
+			}
+		})
+	}
+}
+
+func TestOnlyFixturesKnowTheConformancePackage(t *testing.T) {
+	all := listPackages(t)
+	for path := range all {
+		name, ours := strings.CutPrefix(path, module+"/")
+		if !ours || matchesAny([]string{"conformance/...", "cmd/vgi-worker/...", "bench/...", "fuzz"}, name) {
+			continue
+		}
+		if found := chain(all, path, []string{module + "/conformance/..."}); found != nil {
+			t.Errorf("%s: fixtures reach a user's binary", strings.Join(found, " → "))
+		}
+	}
+}
+
+func TestTheGuardSeesWhatIsThere(t *testing.T) {
+	all := listPackages(t)
+	for _, tt := range []struct {
+		name, from string
+		pattern    string
+		want       bool
+	}{
+		{"a direct import", module + "/vgirpc/worker", "github.com/spf13/pflag", true},
+		{"an indirect one", module + "/vgirpc/worker", "github.com/google/flatbuffers/...", true},
+		{"a tree by its root", module + "/wire", "github.com/apache/arrow-go/v18/...", true},
+		{"nothing below a package that is named alone", module + "/wire", "github.com/apache/arrow-go/v18", false},
+		{"not the package itself", module + "/wire", module + "/wire", false},
+		{"no name that merely begins alike", module + "/wire", "github.com/apache/arrow/...", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			found := chain(all, tt.from, []string{tt.pattern})
+			if (found != nil) != tt.want {
+				t.Errorf("found %q", found)
+			}
+			if found != nil && (found[0] != tt.from || !matches(tt.pattern, found[len(found)-1])) {
+				t.Errorf("the way is %q", found)
+			}
+		})
+	}
+}

@@ -1,0 +1,778 @@
+package worker_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/vgirpc/vgirpc-go/vgirpc"
+	"github.com/vgirpc/vgirpc-go/vgirpc/worker"
+	"github.com/vgirpc/vgirpc-go/wire"
+)
+
+// asWorker names the environment variable that makes the test binary the worker
+// under test.
+const asWorker = "VGIRPC_TEST_WORKER"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asWorker) != "" {
+		workerMain()
+	}
+	os.Exit(m.Run())
+}
+
+type echoParams struct {
+	Text string `vgi:"text"`
+}
+
+type napParams struct {
+	Seconds float64 `vgi:"seconds"`
+	Deaf    bool    `vgi:"deaf"` // to the end of the context
+}
+
+type number struct {
+	N int64 `vgi:"n"`
+}
+
+var (
+	contract = vgirpc.NewProtocol("test.Worker", "1.0.0")
+	echo     = vgirpc.NewUnary[echoParams, string](contract, "echo")
+	nap      = vgirpc.NewUnary[napParams, string](contract, "nap")
+	count    = vgirpc.NewProducer[vgirpc.None, number](contract, "count")
+)
+
+type counter struct{ N int64 }
+
+func (c *counter) Produce(_ context.Context, out *vgirpc.Emitter[number]) error {
+	c.N++
+	return out.Emit(number{c.N})
+}
+
+// workerMain is what a user's main function looks like, but for a program that
+// prints where it must not.
+func workerMain() {
+	server, err := vgirpc.NewServer(vgirpc.ServerOptions{
+		Version: "9.8.7",
+		OnServeStart: func(context.Context, vgirpc.TransportKind) error {
+			fmt.Println("stray print of OnServeStart")
+			return nil
+		},
+	}, contract)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(99)
+	}
+	vgirpc.HandleUnary(server, echo, func(_ context.Context, p echoParams) (string, error) {
+		fmt.Println("stray print of a handler")
+		return p.Text, nil
+	})
+	vgirpc.HandleUnary(server, nap, func(ctx context.Context, p napParams) (string, error) {
+		fmt.Fprintln(os.Stderr, "napping")
+		done := ctx.Done()
+		if p.Deaf {
+			done = nil
+		}
+		select {
+		case <-time.After(time.Duration(p.Seconds * float64(time.Second))):
+			return "rested", nil
+		case <-done:
+			return "", ctx.Err()
+		}
+	})
+	vgirpc.HandleProducer(server, count, func(context.Context, vgirpc.None) (*counter, error) { return &counter{}, nil })
+	if os.Getenv(asWorker) == "incomplete" {
+		vgirpc.NewUnary[vgirpc.None, string](contract, "unhandled")
+	}
+	worker.Main(server, &probe{})
+}
+
+// probe is an option as another package would write it.
+type probe struct{ drain time.Duration }
+
+func (o *probe) AddFlags(flags *pflag.FlagSet) {
+	flags.DurationVar(&o.drain, "probe-drain", 0, "time for calls in progress")
+}
+
+func (o *probe) Apply(_ context.Context, setup *worker.Setup) error {
+	if o.drain == time.Hour {
+		return errors.New("--probe-drain: too long")
+	}
+	setup.AtExit(func(context.Context) error { fmt.Fprintln(os.Stderr, "exit hook 1"); return nil })
+	setup.AtExit(func(context.Context) error { fmt.Fprintln(os.Stderr, "exit hook 2"); return nil })
+	return setup.Server().Configure(func(opts *vgirpc.ServerOptions) { opts.Conns.DrainTimeout = o.drain })
+}
+
+// process is a worker under test.
+type process struct {
+	*exec.Cmd
+	stdin  io.WriteCloser
+	stdout *bufio.Reader
+	stderr lockedBuffer
+	exited chan struct{}
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+func command(args ...string) *exec.Cmd {
+	cmd := exec.Command(os.Args[0], args...)
+	// The race detector lingers at the exit unless it is told not to.
+	cmd.Env = append(os.Environ(), asWorker+"=1", "GORACE=atexit_sleep_ms=0")
+	return cmd
+}
+
+// start starts a worker. It is killed at the end of the test.
+func start(t *testing.T, cmd *exec.Cmd) *process {
+	t.Helper()
+	p := &process{Cmd: cmd, exited: make(chan struct{})}
+	out, in, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stdout, cmd.Stderr = in, &p.stderr
+	if p.stdin, err = cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	_ = in.Close()
+	p.stdout = bufio.NewReader(out)
+	go func() {
+		_ = cmd.Wait()
+		close(p.exited)
+	}()
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		<-p.exited
+		_ = out.Close()
+		if t.Failed() {
+			t.Logf("standard error of the worker:\n%s", p.stderr.String())
+		}
+	})
+	return p
+}
+
+// announcement reads the one line on standard output.
+func (p *process) announcement(t *testing.T) string {
+	t.Helper()
+	line, err := p.stdout.ReadString('\n')
+	if err != nil {
+		t.Fatalf("no announcement: %q, %v", line, err)
+	}
+	return strings.TrimSuffix(line, "\n")
+}
+
+// wait waits for the worker's end and returns its exit status.
+func (p *process) wait(t *testing.T) int {
+	t.Helper()
+	select {
+	case <-p.exited:
+		return p.ProcessState.ExitCode()
+	case <-time.After(20 * time.Second):
+		t.Fatal("the worker did not end")
+		return -1
+	}
+}
+
+// says waits until the worker has written something to standard error.
+func (p *process) says(t *testing.T, text string) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if strings.Contains(p.stderr.String(), text) {
+			return
+		}
+	}
+	t.Fatalf("the worker did not say %q", text)
+}
+
+func (p *process) kill(t *testing.T, sig syscall.Signal) {
+	t.Helper()
+	if err := p.Process.Signal(sig); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// stdio makes the two pipes of a worker a connection.
+type stdio struct {
+	io.Reader
+	io.WriteCloser
+}
+
+func (p *process) client(t *testing.T) *vgirpc.Client {
+	t.Helper()
+	c := vgirpc.NewClient(stdio{p.stdout, p.stdin}, vgirpc.ClientOptions{})
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+func dial(t *testing.T, announcement string) *vgirpc.Client {
+	t.Helper()
+	kind, address, _ := strings.Cut(announcement, ":")
+	dialer := map[string]func(context.Context, string, vgirpc.ClientOptions) (*vgirpc.Client, error){
+		"UNIX": vgirpc.DialUnix, "TCP": vgirpc.DialTCP,
+	}[kind]
+	if dialer == nil {
+		t.Fatalf("announcement %q", announcement)
+	}
+	c, err := dialer(t.Context(), address, vgirpc.ClientOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+func mustEcho(t *testing.T, c *vgirpc.Client) {
+	t.Helper()
+	if got, err := echo.Call(t.Context(), c, echoParams{"hello"}); err != nil || got != "hello" {
+		t.Fatalf("echo answers %q, %v", got, err)
+	}
+}
+
+// listeningModes are the flags of the modes that announce themselves.
+func listeningModes(t *testing.T) map[string][]string {
+	t.Helper()
+	return map[string][]string{
+		"unix": {"--unix", filepath.Join(t.TempDir(), "s")},
+		"tcp":  {"--tcp", "0"},
+	}
+}
+
+func TestStdio(t *testing.T) {
+	t.Run("carries nothing but the protocol and ends with its input", func(t *testing.T) {
+		p := start(t, command())
+		mustEcho(t, p.client(t))
+		if err := p.stdin.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if status := p.wait(t); status != 0 {
+			t.Errorf("exit status %d", status)
+		}
+		if rest, _ := io.ReadAll(p.stdout); len(rest) > 0 {
+			t.Errorf("left on standard output: %q", rest)
+		}
+		for _, stray := range []string{"stray print of OnServeStart", "stray print of a handler"} {
+			if !strings.Contains(p.stderr.String(), stray) {
+				t.Errorf("%q is not on standard error", stray)
+			}
+		}
+	})
+
+	for _, tt := range []struct {
+		name string
+		use  func(*testing.T, *process)
+	}{
+		{"a signal ends a worker that was never called", func(t *testing.T, p *process) { t.Helper(); p.says(t, "OnServeStart") }},
+		{"a signal ends a worker that waits for a call", func(t *testing.T, p *process) { t.Helper(); mustEcho(t, p.client(t)) }},
+	} {
+		for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
+			t.Run(tt.name+"/"+sig.String(), func(t *testing.T) {
+				p := start(t, command())
+				tt.use(t, p)
+				began := time.Now()
+				p.kill(t, sig)
+				if status := p.wait(t); status != 0 {
+					t.Errorf("exit status %d", status)
+				}
+				if took := time.Since(began); took > 4*time.Second {
+					t.Errorf("it took %v although nothing was in progress", took)
+				}
+			})
+		}
+	}
+
+	t.Run("a signal lets the call in progress finish", func(t *testing.T) {
+		p := start(t, command())
+		c := p.client(t)
+		answer := make(chan error, 1)
+		go func() {
+			got, err := nap.Call(context.Background(), c, napParams{Seconds: 0.5})
+			if err == nil && got != "rested" {
+				err = fmt.Errorf("answer %q", got)
+			}
+			answer <- err
+		}()
+		p.says(t, "napping")
+		p.kill(t, syscall.SIGTERM)
+		if err := <-answer; err != nil {
+			t.Error(err)
+		}
+		if status := p.wait(t); status != 0 {
+			t.Errorf("exit status %d", status)
+		}
+	})
+
+	t.Run("a stream that its caller leaves open is cut off at the deadline", func(t *testing.T) {
+		p := start(t, command("--probe-drain", "300ms"))
+		stream, err := count.Open(t.Context(), p.client(t), vgirpc.None{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, err := range stream.All() {
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.kill(t, syscall.SIGTERM)
+			if status := p.wait(t); status != 0 {
+				t.Errorf("exit status %d", status)
+			}
+			break
+		}
+		p.says(t, "cut off")
+	})
+
+	t.Run("an interrupted client leaves a worker that ends", func(t *testing.T) {
+		p := start(t, command())
+		if _, err := p.stdin.Write([]byte{0xff, 0xff, 0xff, 0xff, 0x10}); err != nil {
+			t.Fatal(err)
+		}
+		_ = p.stdin.Close()
+		if status := p.wait(t); status != 1 {
+			t.Errorf("exit status %d, want 1: a request was lost", status)
+		}
+	})
+}
+
+func TestListening(t *testing.T) {
+	for mode, flags := range listeningModes(t) {
+		t.Run(mode, func(t *testing.T) {
+			t.Run("announces itself with one line and serves until a signal", func(t *testing.T) {
+				p := start(t, command(flags...))
+				line := p.announcement(t)
+				mustEcho(t, dial(t, line))
+				mustEcho(t, dial(t, line))
+				if mode == "unix" && line != "UNIX:"+flags[1] {
+					t.Errorf("announcement %q", line)
+				}
+				if mode == "tcp" && !regexp.MustCompile(`^TCP:127\.0\.0\.1:[1-9][0-9]*$`).MatchString(line) {
+					t.Errorf("announcement %q", line)
+				}
+				began := time.Now()
+				p.kill(t, syscall.SIGTERM)
+				if status := p.wait(t); status != 0 {
+					t.Errorf("exit status %d", status)
+				}
+				if took := time.Since(began); took > 4*time.Second {
+					t.Errorf("it took %v although nothing was in progress", took)
+				}
+				if rest, _ := io.ReadAll(p.stdout); len(rest) > 0 {
+					t.Errorf("more on standard output: %q", rest)
+				}
+				if _, err := os.Stat(flags[1]); mode == "unix" && !errors.Is(err, fs.ErrNotExist) {
+					t.Errorf("the socket is still there: %v", err)
+				}
+			})
+
+			t.Run("a signal lets calls finish, takes no others, and runs the exit hooks", func(t *testing.T) {
+				p := start(t, command(flags...))
+				line := p.announcement(t)
+				c := dial(t, line)
+				answer := make(chan error, 1)
+				go func() {
+					_, err := nap.Call(context.Background(), c, napParams{Seconds: 0.5})
+					answer <- err
+				}()
+				p.says(t, "napping")
+				p.kill(t, syscall.SIGINT)
+				if err := <-answer; err != nil {
+					t.Error(err)
+				}
+				if status := p.wait(t); status != 0 {
+					t.Errorf("exit status %d", status)
+				}
+				if !strings.HasSuffix(p.stderr.String(), "exit hook 2\nexit hook 1\n") {
+					t.Error("the exit hooks did not run, last one first")
+				}
+			})
+
+			t.Run("a call that outlasts the deadline is cut off", func(t *testing.T) {
+				for _, deaf := range []bool{false, true} {
+					p := start(t, command(append(flags, "--probe-drain", "200ms")...))
+					c := dial(t, p.announcement(t))
+					answer := make(chan error, 1)
+					go func() {
+						_, err := nap.Call(context.Background(), c, napParams{Seconds: 30, Deaf: deaf})
+						answer <- err
+					}()
+					p.says(t, "napping")
+					p.kill(t, syscall.SIGTERM)
+					if status := p.wait(t); status != 0 {
+						t.Errorf("exit status %d", status)
+					}
+					if err := <-answer; err == nil {
+						t.Error("the call succeeded")
+					}
+				}
+			})
+
+			for sig, want := range map[syscall.Signal]int{syscall.SIGINT: 130, syscall.SIGTERM: 143} {
+				t.Run("a second signal waits for nothing/"+sig.String(), func(t *testing.T) {
+					p := start(t, command(flags...))
+					c := dial(t, p.announcement(t))
+					go func() { _, _ = nap.Call(context.Background(), c, napParams{Seconds: 30, Deaf: true}) }()
+					p.says(t, "napping")
+					p.kill(t, syscall.SIGTERM)
+					p.says(t, "stopping")
+					p.kill(t, sig)
+					if status := p.wait(t); status != want {
+						t.Errorf("exit status %d, want %d", status, want)
+					}
+				})
+			}
+
+			t.Run("survives whoever reads standard error", func(t *testing.T) {
+				r, w, err := os.Pipe()
+				if err != nil {
+					t.Fatal(err)
+				}
+				cmd := command(flags...)
+				cmd.Env = append(cmd.Env, "GOTRACEBACK=none")
+				p := startWithStderr(t, cmd, w)
+				_ = w.Close()
+				line := p.announcement(t)
+				_ = r.Close()
+				mustEcho(t, dial(t, line)) // it prints
+				mustEcho(t, dial(t, line))
+			})
+		})
+	}
+}
+
+// startWithStderr starts a worker with a standard error of the caller's.
+func startWithStderr(t *testing.T, cmd *exec.Cmd, stderr *os.File) *process {
+	t.Helper()
+	p := &process{Cmd: cmd, exited: make(chan struct{})}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p.stdout = bufio.NewReader(out)
+	go func() {
+		_ = cmd.Wait()
+		close(p.exited)
+	}()
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		<-p.exited
+	})
+	return p
+}
+
+func TestFlags(t *testing.T) {
+	t.Run("--unix-mode sets the socket's permissions", func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "s")
+		for mode, want := range map[string]fs.FileMode{"": 0o600, "660": 0o660, "0666": 0o666} {
+			args := []string{"--unix", path}
+			if mode != "" {
+				args = append(args, "--unix-mode", mode)
+			}
+			p := start(t, command(args...))
+			p.announcement(t)
+			info, err := os.Stat(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := info.Mode().Perm(); got != want {
+				t.Errorf("mode %q gives %o", mode, got)
+			}
+			p.kill(t, syscall.SIGTERM)
+			p.wait(t)
+		}
+	})
+
+	t.Run("--max-connections lets further connections wait", func(t *testing.T) {
+		p := start(t, command("--tcp", "0", "--max-connections", "1"))
+		line := p.announcement(t)
+		first := dial(t, line)
+		mustEcho(t, first)
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		if _, err := echo.Call(ctx, dial(t, line), echoParams{"x"}); err == nil {
+			t.Error("the second connection was served beside the first")
+		}
+		_ = first.Close()
+		mustEcho(t, dial(t, line))
+	})
+
+	t.Run("--idle-timeout ends a worker that nobody is connected to", func(t *testing.T) {
+		p := start(t, command("--tcp", "0", "--idle-timeout", "0.2"))
+		c := dial(t, p.announcement(t))
+		mustEcho(t, c)
+		time.Sleep(400 * time.Millisecond)
+		mustEcho(t, c) // a silent connection is still a connection
+		_ = c.Close()
+		if status := p.wait(t); status != 0 {
+			t.Errorf("exit status %d", status)
+		}
+	})
+
+	t.Run("--access-log writes a record for each call, before the next one is answered", func(t *testing.T) {
+		dir := t.TempDir()
+		p := start(t, command("--access-log", filepath.Join(dir, "access-{pid}.jsonl")))
+		c := p.client(t)
+		mustEcho(t, c)
+		mustEcho(t, c)
+		_ = p.stdin.Close()
+		p.wait(t)
+		path := filepath.Join(dir, fmt.Sprintf("access-%d.jsonl", p.Process.Pid))
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
+		if len(lines) != 2 {
+			t.Fatalf("%d records, want 2:\n%s", len(lines), text)
+		}
+		var record map[string]any
+		if err := json.Unmarshal([]byte(lines[1]), &record); err != nil {
+			t.Fatal(err)
+		}
+		if record["method"] != "echo" || record["server_version"] != "9.8.7" || record["status"] != "ok" {
+			t.Errorf("record %v", record)
+		}
+		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("file %v, %v", info.Mode(), err)
+		}
+	})
+
+	t.Run("--log-level decides what the worker says", func(t *testing.T) {
+		for level, want := range map[string]bool{"debug": true, "warn": false} {
+			p := start(t, command("--log-level", level))
+			mustEcho(t, p.client(t))
+			_ = p.stdin.Close()
+			p.wait(t)
+			if got := strings.Contains(p.stderr.String(), "level=DEBUG"); got != want {
+				t.Errorf("at level %s there are debug messages: %v", level, got)
+			}
+		}
+	})
+
+	t.Run("--help and --version print and exit", func(t *testing.T) {
+		for flag, want := range map[string]string{
+			"--help":    "Serves test.Worker 1.0.0 with vgi-rpc",
+			"-h":        "--idle-timeout SECONDS",
+			"--version": " 9.8.7\n",
+		} {
+			out, err := command(flag).Output()
+			if err != nil || !strings.Contains(string(out), want) {
+				t.Errorf("%s: %v, %q", flag, err, out)
+			}
+			if strings.Contains(string(out), "Reflection") {
+				t.Errorf("%s names the framework's own protocol", flag)
+			}
+		}
+	})
+}
+
+// refused runs a worker that must not start and returns what it said.
+func refused(t *testing.T, status int, cmd *exec.Cmd) string {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })
+	defer stop()
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != status {
+		t.Errorf("%q ends with %v, want status %d", cmd.Args[1:], err, status)
+	}
+	if stdout.Len() > 0 {
+		t.Errorf("%q writes to standard output: %q", cmd.Args[1:], stdout.String())
+	}
+	if stderr.Len() == 0 {
+		t.Errorf("%q does not say why", cmd.Args[1:])
+	}
+	return stderr.String()
+}
+
+func TestMistakesOnTheCommandLineAreRefusedWithStatus2(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		args []string
+		env  string
+		want string
+	}{
+		{"an unknown flag", []string{"--no-such-flag"}, "", "no-such-flag"},
+		{"an argument", []string{"serve"}, "", `"serve"`},
+		{"two transports", []string{"--unix", "/tmp/x", "--tcp", "0"}, "", "--unix and --tcp exclude each other"},
+		{"a flag without its value", []string{"--unix"}, "", "unix"},
+		{"an empty path of a socket", []string{"--unix", ""}, "", "want a path"},
+		{"an empty path of an access log", []string{"--access-log", ""}, "", "want a path"},
+		{"an access log that cannot be opened", []string{"--access-log", "/nowhere/at/all"}, "", "no such file"},
+		{"a port that is none", []string{"--tcp", "http"}, "", "[HOST:]PORT"},
+		{"a port that is too large", []string{"--tcp", "127.0.0.1:65536"}, "", "65535"},
+		{"no connections", []string{"--max-connections", "0"}, "", "at least 1"},
+		{"a time that is none", []string{"--idle-timeout", "soon"}, "", "number of seconds"},
+		{"a negative time", []string{"--idle-timeout=-1"}, "", "number of seconds"},
+		{"a time that is not a number", []string{"--idle-timeout", "NaN"}, "", "number of seconds"},
+		{"a time that is too short to be meant", []string{"--idle-timeout", "0.0000001"}, "", "QuietTimeout"},
+		{"a mode that is not octal", []string{"--unix-mode", "rw"}, "", "octal"},
+		{"a mode with more than permissions", []string{"--unix-mode", "4755"}, "", "octal"},
+		{"a level that is none", []string{"--log-level", "loud"}, "", "debug, info, warn or error"},
+		{"what an option refuses", []string{"--probe-drain", "1h"}, "", "too long"},
+		{"a validation level that is none", nil, "VGI_RPC_IPC_VALIDATION=some", "VGI_RPC_IPC_VALIDATION"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			cmd := command(tt.args...)
+			cmd.Env = append(cmd.Env, tt.env)
+			if said := refused(t, 2, cmd); !strings.Contains(said, tt.want) {
+				t.Errorf("it says %q, not %q", said, tt.want)
+			}
+		})
+	}
+}
+
+func TestFailuresToServeAreStatus1(t *testing.T) {
+	t.Run("a method without a handler", func(t *testing.T) {
+		cmd := command("--tcp", "0")
+		cmd.Env = append(cmd.Env, asWorker+"=incomplete")
+		if said := refused(t, 1, cmd); !strings.Contains(said, "unhandled") {
+			t.Errorf("it says %q", said)
+		}
+	})
+	t.Run("a socket that another worker serves", func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "s")
+		p := start(t, command("--unix", path))
+		p.announcement(t)
+		if said := refused(t, 1, command("--unix", path)); !strings.Contains(said, "in use") {
+			t.Errorf("it says %q", said)
+		}
+		mustEcho(t, dial(t, "UNIX:"+path))
+	})
+}
+
+// fixtureFlags are the options of the conformance worker that a user's worker
+// must not have: sections 3 to 5 of its contract, and two of section 2.
+func fixtureFlags(t *testing.T) []string {
+	t.Helper()
+	text, err := os.ReadFile("../../conformance/CONTRACT.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sections := regexp.MustCompile(`(?s)\n## 3\. .*\n## 6\. `).Find(text)
+	flags := regexp.MustCompile(`--[a-z][a-z-]*[a-z]`).FindAllString(string(sections), -1)
+	flags = append(flags, "--transport-kind-probe", "--hosted-reverse")
+	slices.Sort(flags)
+	flags = slices.Compact(flags)
+	if len(flags) < 30 || !slices.Contains(flags, "--fake-storage") || !slices.Contains(flags, "--otel-export") {
+		t.Fatalf("the contract is not what this test reads: %q", flags)
+	}
+	return flags
+}
+
+func TestFixturesOfTheConformanceWorkerAreRefused(t *testing.T) {
+	for _, flag := range fixtureFlags(t) {
+		t.Run(flag, func(t *testing.T) {
+			for _, args := range [][]string{{flag}, {flag, "1"}, {flag + "=1"}, {"--tcp", "0", flag, "1"}} {
+				said := refused(t, 2, command(args...))
+				if !strings.Contains(said, "unknown flag: "+flag) {
+					t.Errorf("%q: it says %q", args, said)
+				}
+			}
+		})
+	}
+}
+
+func TestValidationLevelComesFromTheEnvironment(t *testing.T) {
+	for _, tt := range []struct {
+		name, value string
+		want        wire.Validation
+	}{
+		{"none turns it off", "none", wire.ValidateOff},
+		{"standard", "standard", wire.ValidateStandard},
+		{"full", "full", wire.ValidateFull},
+		{"an empty value is the default", "", wire.ValidateFull},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Setenv("VGI_RPC_IPC_VALIDATION", tt.value)
+			got, err := worker.ApplyForTest(newServer(t, vgirpc.ServerOptions{}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.Limits.Validation != tt.want {
+				t.Errorf("level %v", got.Limits.Validation)
+			}
+		})
+	}
+}
+
+func TestLoggerOfTheProgramIsKept(t *testing.T) {
+	var out bytes.Buffer
+	mine := slog.New(slog.NewJSONHandler(&out, nil))
+	for _, tt := range []struct {
+		name    string
+		args    []string
+		debug   bool
+		warning bool
+	}{
+		{"with its own level", nil, false, true},
+		{"with a lower level when it is asked for", []string{"--log-level", "debug"}, true, true},
+		{"with a higher level when it is asked for", []string{"--log-level", "error"}, false, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			out.Reset()
+			got, err := worker.ApplyForTest(newServer(t, vgirpc.ServerOptions{Logger: mine}), tt.args...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			log := got.Logger.With("a", 1).WithGroup("g")
+			log.Debug("low", "b", 2)
+			log.Warn("high", "b", 2)
+			text := out.String()
+			if got := strings.Contains(text, `"msg":"low","a":1,"g":{"b":2}`); got != tt.debug {
+				t.Errorf("debug message logged: %v\n%s", got, text)
+			}
+			if got := strings.Contains(text, `"msg":"high","a":1,"g":{"b":2}`); got != tt.warning {
+				t.Errorf("warning logged: %v\n%s", got, text)
+			}
+		})
+	}
+}
+
+func newServer(t *testing.T, opts vgirpc.ServerOptions) *vgirpc.Server {
+	t.Helper()
+	s, err := vgirpc.NewServer(opts, contract)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
