@@ -133,3 +133,40 @@ func BenchmarkPairUnary(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkServeTurns serves streams of a thousand turns; its figures are for
+// one stream.
+func BenchmarkServeTurns(b *testing.B) {
+	const turns = 1000
+	c := vgitest.NewContract()
+	s := vgitest.NewServer(b, c, vgirpc.ServerOptions{})
+	open := record(b, func(client *vgirpc.Client) error {
+		stream, err := c.Count.Open(context.Background(), client, vgitest.CountParams{N: turns})
+		if err != nil {
+			return err
+		}
+		for _, err := range stream.Batches() {
+			return err
+		}
+		return io.EOF
+	})
+	var tick bytes.Buffer
+	w := wire.NewWriter(&tick)
+	empty := wire.EmptyBatch(wire.EmptySchema(), nil)
+	if err := errors.Join(w.Open(wire.EmptySchema()), w.Batch(&empty), w.Flush()); err != nil {
+		b.Fatal(err)
+	}
+	one := tick.Bytes()[len(wire.EmptySchema().Message()):]
+	p := append(bytes.Clone(open), bytes.Repeat(one, turns)...) // the client sent the first tick itself
+	p = append(p, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0)
+	conn, err := s.NewConn(b.Context(), &replay{p: p}, &vgirpc.Peer{Kind: vgirpc.TransportPipe})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := conn.ServeOne(); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -35,7 +35,7 @@ func (t *tracker) add(c *Conn) bool {
 		t.conns = map[*Conn]*watch{}
 	}
 	t.conns[c] = &watch{since: time.Now()}
-	if t.stop == nil {
+	if t.stop == nil && c.watched() {
 		if every := watchInterval(c.s.opts.Conns); every > 0 {
 			t.stop = make(chan struct{})
 			go t.watchdog(t.stop, every, c.s.opts.Conns.withDefaults())
@@ -43,6 +43,10 @@ func (t *tracker) add(c *Conn) bool {
 	}
 	return true
 }
+
+// watched reports whether the connection may stand still for too long. Whoever
+// holds the other end of a pipe owns this process.
+func (c *Conn) watched() bool { return c.peer.Kind != TransportPipe }
 
 // remove lets a connection go; the last one takes the watchdog with it.
 func (t *tracker) remove(c *Conn) {
@@ -98,8 +102,8 @@ func (t *tracker) stalled(now time.Time, o ConnOptions) []*Conn {
 	defer t.mu.Unlock()
 	var out []*Conn
 	for c, w := range t.conns {
-		if c.peer.Kind == TransportPipe {
-			continue // whoever holds the other end of a pipe owns this process
+		if !c.watched() {
+			continue
 		}
 		state, progress := c.state.Load(), c.progress.Load()
 		if state != w.state || progress != w.progress {

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -170,15 +171,22 @@ func (r *Reader) header(n int) error {
 	return nil
 }
 
+// parseHeader reads one message header. A header of the same bytes as the last
+// one, which is what equal calls and ticks send, needs no parsing: what was
+// parsed does not change.
 func (r *Reader) parseHeader(n int) error {
-	r.hdr.meta = nil
 	message, err := r.metadata(n)
 	if err != nil {
+		r.hdr = header{}
 		return err
 	}
-	r.hdrBuf = append(r.hdrBuf[:0], message[prefixBytes:]...)
-	if err := r.hdr.parse(r.hdrBuf); err != nil {
-		return err
+	if b := message[prefixBytes:]; len(r.hdrBuf) != len(b) || !bytes.Equal(r.hdrBuf, b) {
+		r.hdrBuf = append(r.hdrBuf[:0], b...)
+		if err := r.hdr.parse(r.hdrBuf); err != nil {
+			r.hdrBuf = r.hdrBuf[:0]
+			r.hdr.meta = nil
+			return err
+		}
 	}
 	r.pending = r.hdr.bodyLen
 	return nil
@@ -378,10 +386,14 @@ func (r *Reader) makeRoom(n int) {
 	}
 }
 
-// shrink gives a grown buffer up between streams when it is empty.
+// shrink starts over in an empty buffer between streams, and lets go of a header
+// of unusual size.
 func (r *Reader) shrink() {
 	if r.r == r.w {
 		r.r, r.w = 0, 0
+	}
+	if cap(r.hdrBuf) > maxReadBuffer {
+		r.hdrBuf, r.hdr = nil, header{}
 	}
 }
 
