@@ -47,7 +47,7 @@ fuzz-short: ## fuzz each target for a few seconds
 bench: ## run the Go benchmarks, and the worker against the floor (BENCH, BENCHARGS)
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 	CGO_ENABLED=0 $(GO) build -o bin/ ./cmd/vgi-worker ./bench/wirebench
-	bin/wirebench compare -worker bin/vgi-worker $(BENCHARGS)
+	bin/wirebench compare -worker 'bin/vgi-worker --max-connections 1000' $(BENCHARGS)
 
 lint: ## run the linters and check the format
 	$(GOLANGCI_LINT) run ./...
