@@ -14,7 +14,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DEFAULT_GOAL := help
 # Targets are never files, and two at once would disturb each other's clocks.
 .NOTPARALLEL:
-.PHONY: help build test race race-short cover fuzz fuzz-short bench lint vet format \
+.PHONY: help build demo test race race-short cover fuzz fuzz-short bench lint vet format \
 	conformance conformance-fast check
 
 help: ## list the targets
@@ -22,6 +22,9 @@ help: ## list the targets
 
 build: ## build the binaries of cmd/ into bin/
 	CGO_ENABLED=0 $(GO) build -o bin/ ./cmd/...
+
+demo: ## start the demo worker and call it
+	$(GO) run ./examples/hello/client $(GO) run ./examples/hello
 
 test: ## run the Go tests
 	$(GO) test ./...
