@@ -82,6 +82,7 @@ func (r *Reader) NextStream() (*Schema, error) {
 		return nil, errors.New("wire: NextStream while a stream is open")
 	}
 	r.release()
+	poison(r.store.cur)
 	r.shrink()
 	if err := r.fill(1); err != nil {
 		return nil, err // io.EOF: nothing of a stream has been read
@@ -132,6 +133,7 @@ func (r *Reader) Announce() (Metadata, error) {
 		return nil, errors.New("wire: Announce without an open stream")
 	}
 	r.release()
+	poison(r.store.cur)
 	for {
 		n, err := r.prefix()
 		if err != nil {
@@ -287,8 +289,7 @@ func (r *Reader) fatal(err error) error {
 	if err == io.EOF { //nolint:errorlint // the source's own end, not a wrapped one
 		err = ErrTruncated
 	}
-	var f *FormatError
-	if errors.As(err, &f) {
+	if f, ok := errors.AsType[*FormatError](err); ok {
 		f.InStep = false
 	}
 	r.failed = err
