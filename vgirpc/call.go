@@ -82,7 +82,7 @@ func (c *callContext) Value(key any) any {
 func CallFrom(ctx context.Context) *Call {
 	c, ok := ctx.Value(callKey{}).(*Call)
 	if !ok {
-		panic("vgirpc: CallFrom outside a handler")
+		panic("vgirpc: CallFrom outside a handler") //nolint:forbidigo // as documented
 	}
 	return c
 }

@@ -109,21 +109,24 @@ func DialServer(ctx context.Context, s *Server, opts ClientOptions) (*Client, er
 		return nil, err
 	}
 	near, far := NewPair()
-	done := make(chan error, 1)
-	go func() { done <- s.ServePipe(context.WithoutCancel(ctx), far) }()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = s.ServePipe(context.WithoutCancel(ctx), far) // how it ended is the server's to log
+	}()
 	return NewClient(&servedPair{near, done}, opts), nil
 }
 
 // servedPair closes the near end and waits for the serving loop of the far end.
 type servedPair struct {
 	io.ReadWriteCloser
-	done chan error
+	done chan struct{}
 }
 
 // Close closes the connection and waits for the server to notice.
 func (p *servedPair) Close() error {
 	err := p.ReadWriteCloser.Close()
-	<-p.done // how the serving loop ended is the server's to log
+	<-p.done
 	return err
 }
 

@@ -52,7 +52,7 @@ func (t *streamTransport) guard(ctx context.Context) (stop func() bool) {
 	if ctx.Done() == nil {
 		return func() bool { return true }
 	}
-	return context.AfterFunc(ctx, func() { t.fail(context.Cause(ctx)) })
+	return context.AfterFunc(ctx, func() { _ = t.fail(context.Cause(ctx)) })
 }
 
 func (t *streamTransport) failure() error {
@@ -151,7 +151,7 @@ func (t *streamTransport) reply(req *ClientRequest, life wire.Lifetime) (*wire.B
 	}
 	b, err := t.next(req, life)
 	if errors.Is(err, io.EOF) {
-		return nil, nil
+		return nil, nil //nolint:nilnil // as documented
 	}
 	return b, err
 }

@@ -45,8 +45,9 @@ func (c Code) logLevel() slog.Level {
 		return slog.LevelError
 	case Unavailable, ResourceExhausted, DeadlineExceeded:
 		return slog.LevelWarn
+	default:
+		return slog.LevelInfo
 	}
-	return slog.LevelInfo
 }
 
 // Kinds that the framework itself raises (WIRE_PROTOCOL section 8).

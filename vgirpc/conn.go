@@ -70,8 +70,11 @@ func (o ConnOptions) validate() error {
 		name  string
 		value time.Duration
 	}{
-		{"FirstByteTimeout", o.FirstByteTimeout}, {"ProgressTimeout", o.ProgressTimeout},
-		{"IdleTimeout", o.IdleTimeout}, {"QuietTimeout", o.QuietTimeout}, {"DrainTimeout", o.DrainTimeout},
+		{"FirstByteTimeout", o.FirstByteTimeout},
+		{"ProgressTimeout", o.ProgressTimeout},
+		{"IdleTimeout", o.IdleTimeout},
+		{"QuietTimeout", o.QuietTimeout},
+		{"DrainTimeout", o.DrainTimeout},
 	} {
 		if f.value > 0 && f.value < shortest {
 			return fmt.Errorf("connection option %s is %v: want at least %v, 0 for the default, or less to turn it off", f.name, f.value, shortest)
@@ -110,6 +113,7 @@ type Conn struct {
 	state    atomic.Uint32
 	progress atomic.Uint64 // reads and writes that moved bytes
 	spoke    atomic.Bool   // the peer has sent something
+	stall    atomic.Pointer[StallError]
 
 	closeOnce sync.Once
 	closeErr  error
@@ -157,10 +161,14 @@ func (c *Conn) Close() error {
 }
 
 // Serve serves calls until the peer closes the connection, which is no error,
-// or the connection fails.
+// or the connection fails. It returns a *StallError when a timeout closed it.
 func (c *Conn) Serve() error {
 	for {
-		switch err := c.ServeOne(); {
+		err := c.ServeOne()
+		if why := c.stall.Load(); why != nil {
+			return why
+		}
+		switch {
 		case err == nil:
 		case errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed), c.state.Load() == connClosed:
 			return nil
@@ -174,19 +182,27 @@ func (c *Conn) Serve() error {
 // when the peer has closed the connection between calls. After any other error
 // the connection cannot be used any more; the peer was told why where possible.
 func (c *Conn) ServeOne() error {
-	if c.s.tracker.draining.Load() {
-		return io.EOF
+	err := c.serveOne()
+	if err != nil {
+		c.r.Close() // nothing more is read: the budget is for others
 	}
+	return err
+}
+
+func (c *Conn) serveOne() error {
 	in, out := c.r.Consumed(), c.w.Produced()
 	c.await(connWaiting)
+	if c.s.tracker.draining.Load() { // a shutdown that begins after this sees a connection that waits
+		return io.EOF
+	}
 	if _, err := c.r.NextStream(); err != nil {
 		return c.hopeless(err)
 	}
 	meta, err := c.r.Announce()
 	if c.strayInput {
 		c.strayInput = false
-		if !meta.Has(wire.KeyMethod) && (err == nil || errors.Is(err, io.EOF)) {
-			return c.r.Drain() // it was an input stream, of a call that was refused
+		if !meta.Has(wire.KeyMethod) && (err == nil || errors.Is(err, io.EOF) || wire.InStep(err)) {
+			return c.drain() // it was an input stream, of a call that was refused
 		}
 	}
 	route := c.s.Route(meta)
@@ -200,8 +216,12 @@ func (c *Conn) ServeOne() error {
 	default:
 		req.Err = err
 	}
+	read := c.r.Consumed()
 	if err := c.r.Drain(); err != nil {
 		return c.hopeless(err)
+	}
+	if req.Err == nil && c.r.Consumed()-read > wire.EndOfStreamBytes {
+		req.Err = protocolErrorf("ProtocolError", "request stream with more than one batch: want exactly one")
 	}
 	return c.call(route, &req, in, out)
 }
@@ -244,8 +264,9 @@ func (c *Conn) call(route Route, req *Request, in, out int64) error {
 	switch {
 	case route.Streams(): // the caller sends its input all the same
 		return c.drainInput()
-	case !route.Resolved():
-		c.strayInput = true
+	case !route.Resolved() && d.err != nil:
+		// A request that could be read and names no method is nobody's stream call.
+		c.strayInput = req.Meta.Has(wire.KeyMethod) || wire.InStep(req.Err)
 	}
 	return nil
 }
@@ -278,10 +299,7 @@ func (c *Conn) stream(d *Dispatch) error {
 			break
 		}
 	}
-	if err := c.r.Drain(); err != nil {
-		return c.lost(err)
-	}
-	return nil
+	return c.drain()
 }
 
 // turn reads one input batch, takes the stream a step further and answers.
@@ -372,6 +390,18 @@ func (c *Conn) drainInput() error {
 	c.await(connTurn)
 	if _, err := c.r.NextStream(); err != nil {
 		return c.lost(err)
+	}
+	return c.drain()
+}
+
+// drain throws the open input stream away. Its caller may take its time between
+// two batches, as in a stream that is served.
+func (c *Conn) drain() error {
+	for err := c.r.Skip(); err == nil; err = c.r.Skip() {
+		c.await(connTurn)
+		if _, err := c.r.Announce(); err != nil {
+			break // the end of the stream, a batch that is refused, or a lost connection
+		}
 	}
 	if err := c.r.Drain(); err != nil {
 		return c.lost(err)

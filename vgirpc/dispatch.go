@@ -55,12 +55,11 @@ func (r *Reply) reset(schema *wire.Schema) {
 
 // handler is a method with the code that serves it, its Go types erased.
 type handler struct {
-	method  *Method
-	binding *binding
-	unary   func(ctx context.Context, d *Dispatch, params *wire.Batch) error
-	open    func(ctx context.Context, d *Dispatch, params *wire.Batch) error
-	states  *stateSet
-	rows    bool // the stream takes its input as rows
+	method *Method
+	unary  func(ctx context.Context, d *Dispatch, params *wire.Batch) error
+	open   func(ctx context.Context, d *Dispatch, params *wire.Batch) error
+	states *stateSet
+	rows   bool // the stream takes its input as rows
 }
 
 // openStream is a stream between its turns, its Go types erased.
@@ -209,20 +208,21 @@ func (s *Server) checkRoute(route Route, meta wire.Metadata) error {
 			wire.KeyProtocol, s.protocolNames()).WithKind(KindProtocolNotSpecified)
 	case !validName(protocol):
 		e := protocolErrorf("ProtocolNotSupportedError", "%q is not a protocol name; hosted here: %s", wire.KeyProtocol, s.protocolNames())
-		return e.with(Unimplemented, KindProtocolNotSupported)
+		return e.unimplemented(KindProtocolNotSupported)
 	case route.binding == nil:
 		e := protocolErrorf("ProtocolNotSupportedError", "protocol %s is not hosted here; hosted: %s", protocol, s.protocolNames())
-		return e.with(Unimplemented, KindProtocolNotSupported)
+		return e.unimplemented(KindProtocolNotSupported)
 	case !validName(method):
 		e := protocolErrorf("MethodNotImplementedError", "%q is not a method name", wire.KeyMethod)
-		return e.with(Unimplemented, KindMethodNotImplemented)
+		return e.unimplemented(KindMethodNotImplemented)
 	}
 	e := protocolErrorf("MethodNotImplementedError", "protocol %s has no method %s; it has %s", protocol, method, methodNames(route.binding.protocol))
-	return e.with(Unimplemented, KindMethodNotImplemented)
+	return e.unimplemented(KindMethodNotImplemented)
 }
 
-func (e *Error) with(code Code, kind string) *Error {
-	e.Code, e.Kind = code, kind
+// unimplemented marks e as the refusal of a route that leads nowhere.
+func (e *Error) unimplemented(kind string) *Error {
+	e.Code, e.Kind = Unimplemented, kind
 	return e
 }
 
@@ -305,10 +305,10 @@ func (d *Dispatch) builtin(name string, req *Request) {
 		d.reply.Done = true
 	case wire.MethodDescribe:
 		e := protocolErrorf("MethodNotImplementedError", "%s was retired: call list_protocols and describe of %s", name, ReflectionName)
-		d.refuse(e.with(Unimplemented, KindMethodNotImplemented))
+		d.refuse(e.unimplemented(KindMethodNotImplemented))
 	default:
 		e := protocolErrorf("MethodNotImplementedError", "the server has no method of that name")
-		d.refuse(e.with(Unimplemented, KindMethodNotImplemented))
+		d.refuse(e.unimplemented(KindMethodNotImplemented))
 	}
 }
 
@@ -579,7 +579,7 @@ func (d *Dispatch) observe() {
 	}
 	d.started, d.begun = true, time.Now()
 	for _, o := range observers {
-		d.ctx.Context = o.CallStarted(d.ctx.Context, &d.call)
+		d.ctx.Context = o.CallStarted(d.ctx.Context, &d.call) //nolint:fatcontext // each observer wraps what the one before it returned
 	}
 }
 

@@ -88,7 +88,7 @@ func (e *Error) Unwrap() error { return e.Cause }
 // Is reports whether target is an *Error of the same kind or, when target has
 // no kind, of the same code.
 func (e *Error) Is(target error) bool {
-	t, ok := target.(*Error) //nolint:errorlint // Is compares this error only
+	t, ok := target.(*Error)
 	if !ok {
 		return false
 	}
@@ -180,9 +180,8 @@ func remoteError(meta wire.Metadata) *Error {
 
 // asError gives any error the form in which it travels.
 func asError(err error) *Error {
-	var e *Error
-	if errors.As(err, &e) {
-		if e == err { //nolint:errorlint // identity: nothing is wrapped around it
+	if e, ok := errors.AsType[*Error](err); ok {
+		if e == err { //nolint:err113,errorlint // identity: nothing is wrapped around it
 			return e
 		}
 		wrapped := *e
@@ -201,7 +200,7 @@ func asError(err error) *Error {
 	case errors.As(err, &busy):
 		out.Code, out.Type = ResourceExhausted, "BusyError"
 		out.Details = []Detail{RetryInfo{RetryDelaySeconds: 1}}
-	case errors.As(err, &format):
+	case errors.As(err, &format), errors.Is(err, wire.ErrTruncated):
 		out.Code, out.Type = InvalidArgument, "FormatError"
 	case errors.As(err, &value), errors.As(err, &schema):
 		out.Code, out.Type = InvalidArgument, "TypeError"

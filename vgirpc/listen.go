@@ -17,9 +17,9 @@ const (
 )
 
 // Serve accepts connections from l and serves each on a goroutine of its own,
-// at most MaxConns at once, until ctx ends, the listener is closed or the
-// server shuts down. It closes l, waits for the connections it accepted, and
-// returns nil for all of these ends.
+// at most MaxConns at once, until ctx ends or the listener is closed; after a
+// Shutdown, until the next connection comes, which is turned away. It closes l,
+// waits for the connections it accepted, and returns nil for all of these ends.
 //
 // [ListenUnix] and [ListenTCP] make listeners that are set up well.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
@@ -53,6 +53,11 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 				continue
 			}
 			return fmt.Errorf("vgirpc: accept: %w", err)
+		}
+		if s.tracker.draining.Load() {
+			slots.give()
+			_ = nc.Close() // turned away
+			return nil
 		}
 		silence.add(1)
 		conns.Go(func() {

@@ -40,7 +40,7 @@ const (
 // MethodOptions describe a method beyond its name and types.
 type MethodOptions struct {
 	Idempotency Idempotency
-	// Deprecated, when not empty, tells callers what to migrate to.
+	// Deprecated tells callers what to migrate to, when not empty.
 	Deprecated string
 	// Doc is one or two sentences for people and pages.
 	Doc string
@@ -213,7 +213,7 @@ func rowPlan(m *Method, what string, t reflect.Type) *codec.Plan {
 func must(m *Method, what string, t reflect.Type, compile func(reflect.Type) (*codec.Plan, error)) *codec.Plan {
 	plan, err := compile(t)
 	if err != nil {
-		panic(fmt.Sprintf("vgirpc: %s: %s of type %v: %v", m.fullName, what, t, err))
+		panic(fmt.Sprintf("vgirpc: %s: %s of type %v: %v", m.fullName, what, t, err)) //nolint:forbidigo // registration
 	}
 	return plan
 }

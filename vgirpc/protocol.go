@@ -70,7 +70,7 @@ type Protocol struct {
 
 // ProtocolOptions describe a protocol beyond its name and version.
 type ProtocolOptions struct {
-	// Deprecated, when not empty, tells callers what to migrate to.
+	// Deprecated tells callers what to migrate to, when not empty.
 	Deprecated string
 }
 
@@ -81,20 +81,20 @@ type ProtocolOptions struct {
 // does.
 func NewProtocol(name, version string, opts ...ProtocolOptions) *Protocol {
 	if strings.HasPrefix(name, wire.ReservedNamePrefix) {
-		panic(fmt.Sprintf("vgirpc: protocol %q: the prefix %q is reserved for the framework", name, wire.ReservedNamePrefix))
+		panic(fmt.Sprintf("vgirpc: protocol %q: the prefix %q is reserved for the framework", name, wire.ReservedNamePrefix)) //nolint:forbidigo // registration
 	}
 	return newProtocol(name, version, opts...)
 }
 
 func newProtocol(name, ver string, opts ...ProtocolOptions) *Protocol {
 	if !validName(name) {
-		panic(fmt.Sprintf("vgirpc: protocol name %q: want [A-Za-z_][A-Za-z0-9_.]* in at most %d bytes", name, maxNameBytes))
+		panic(fmt.Sprintf("vgirpc: protocol name %q: want [A-Za-z_][A-Za-z0-9_.]* in at most %d bytes", name, maxNameBytes)) //nolint:forbidigo // registration
 	}
 	p := &Protocol{name: name, version: ver, methods: map[string]*Method{}, info: single(opts)}
 	if ver != "" {
 		var ok bool
 		if p.parsed, ok = parseVersion(ver); !ok {
-			panic(fmt.Sprintf("vgirpc: protocol %s: version %q is not MAJOR.MINOR.PATCH", name, ver))
+			panic(fmt.Sprintf("vgirpc: protocol %s: version %q is not MAJOR.MINOR.PATCH", name, ver)) //nolint:forbidigo // registration
 		}
 	}
 	return p
@@ -109,7 +109,7 @@ func single[T any](opts []T) T {
 	case 1:
 		return opts[0]
 	}
-	panic(fmt.Sprintf("vgirpc: at most one %T", zero))
+	panic(fmt.Sprintf("vgirpc: at most one %T", zero)) //nolint:forbidigo // registration
 }
 
 // Name is the routing key on the wire.
@@ -137,11 +137,11 @@ func (p *Protocol) add(m *Method) {
 	defer p.mu.Unlock()
 	switch {
 	case p.sealed:
-		panic(fmt.Sprintf("vgirpc: %s.%s: the protocol is already in use", p.name, m.name))
+		panic(fmt.Sprintf("vgirpc: %s.%s: the protocol is already in use", p.name, m.name)) //nolint:forbidigo // registration
 	case !validName(m.name) || strings.HasPrefix(m.name, "__"):
-		panic(fmt.Sprintf("vgirpc: %s: method name %q", p.name, m.name))
+		panic(fmt.Sprintf("vgirpc: %s: method name %q", p.name, m.name)) //nolint:forbidigo // registration
 	case p.methods[m.name] != nil:
-		panic(fmt.Sprintf("vgirpc: %s.%s is defined twice", p.name, m.name))
+		panic(fmt.Sprintf("vgirpc: %s.%s is defined twice", p.name, m.name)) //nolint:forbidigo // registration
 	}
 	p.methods[m.name] = m
 }

@@ -97,7 +97,7 @@ func (s *Server) hostReflection() error {
 		b := s.bindings[p.Protocol]
 		if b == nil {
 			e := protocolErrorf("ProtocolNotSupportedError", "no such protocol is hosted here; hosted: %s", s.protocolNames())
-			return ServiceDescription{}, e.with(Unimplemented, KindProtocolNotSupported)
+			return ServiceDescription{}, e.unimplemented(KindProtocolNotSupported)
 		}
 		return b.describe(), nil
 	})

@@ -134,7 +134,7 @@ func (s *Server) setOptions(opts ServerOptions) error {
 	}
 	s.opts, s.log = opts, opts.Logger
 	if s.log == nil {
-		s.log = slog.Default()
+		s.log = slog.Default() //nolint:forbidigo // what the option defaults to
 	}
 	s.wireLog = s.log.WithGroup("vgi_rpc.wire")
 	return nil
@@ -157,11 +157,11 @@ func (s *Server) handle(h *handler) {
 	b := s.bindings[m.protocol.name]
 	switch {
 	case s.sealed.Load():
-		panic(fmt.Sprintf("vgirpc: handler of %s registered after the server began to serve", m))
+		panic(fmt.Sprintf("vgirpc: handler of %s registered after the server began to serve", m)) //nolint:forbidigo // registration
 	case b == nil || b.protocol != m.protocol:
-		panic(fmt.Sprintf("vgirpc: handler of %s: the server does not host that protocol: pass it to NewServer", m))
+		panic(fmt.Sprintf("vgirpc: handler of %s: the server does not host that protocol: pass it to NewServer", m)) //nolint:forbidigo // registration
 	case b.handlers[m.name] != nil:
-		panic(fmt.Sprintf("vgirpc: %s has two handlers", m))
+		panic(fmt.Sprintf("vgirpc: %s has two handlers", m)) //nolint:forbidigo // registration
 	}
 	b.handlers[m.name] = h
 }

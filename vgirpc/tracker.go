@@ -2,6 +2,7 @@ package vgirpc
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -89,18 +90,30 @@ func (t *tracker) watchdog(stop chan struct{}, every time.Duration, o ConnOption
 		case <-stop:
 			return
 		case now := <-tick.C:
-			for _, c := range t.stalled(now, o) {
-				_ = c.Close() // its serving loop reports what broke
+			for c, why := range t.stalled(now, o) {
+				c.stall.Store(why) // for its serving loop to report
+				_ = c.Close()
 			}
 		}
 	}
 }
 
-// stalled lists the connections that have been at one point for too long.
-func (t *tracker) stalled(now time.Time, o ConnOptions) []*Conn {
+// A StallError is why a connection was closed that stood still for too long.
+type StallError struct {
+	Option string // the timeout's name in ConnOptions
+	After  time.Duration
+}
+
+// Error names the option and the time.
+func (e *StallError) Error() string {
+	return fmt.Sprintf("vgirpc: connection closed: nothing moved for %v (%s)", e.After, e.Option)
+}
+
+// stalled finds the connections that have been at one point for too long.
+func (t *tracker) stalled(now time.Time, o ConnOptions) map[*Conn]*StallError {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	var out []*Conn
+	out := map[*Conn]*StallError{}
 	for c, w := range t.conns {
 		if !c.watched() {
 			continue
@@ -110,17 +123,17 @@ func (t *tracker) stalled(now time.Time, o ConnOptions) []*Conn {
 			w.state, w.progress, w.since = state, progress, now
 			continue
 		}
-		limit := time.Duration(0)
+		var limit StallError
 		switch {
 		case state == connWaiting && !c.spoke.Load():
-			limit = o.FirstByteTimeout
+			limit = StallError{"FirstByteTimeout", o.FirstByteTimeout}
 		case state == connWaiting:
-			limit = o.IdleTimeout
+			limit = StallError{"IdleTimeout", o.IdleTimeout}
 		case state == connPartial || state == connWriting:
-			limit = o.ProgressTimeout
+			limit = StallError{"ProgressTimeout", o.ProgressTimeout}
 		}
-		if limit > 0 && now.Sub(w.since) >= limit {
-			out = append(out, c)
+		if limit.After > 0 && now.Sub(w.since) >= limit.After {
+			out[c] = &limit
 		}
 	}
 	return out

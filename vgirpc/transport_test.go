@@ -12,35 +12,35 @@ import (
 )
 
 // newClient calls s over an in-process pair.
-func newClient(t testing.TB, s *vgirpc.Server, opts vgirpc.ClientOptions) *vgirpc.Client {
-	t.Helper()
-	c, err := vgirpc.DialServer(t.Context(), s, opts)
+func newClient(tb testing.TB, s *vgirpc.Server, opts vgirpc.ClientOptions) *vgirpc.Client {
+	tb.Helper()
+	c, err := vgirpc.DialServer(tb.Context(), s, opts)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	closeAtEnd(t, c)
+	closeAtEnd(tb, c)
 	return c
 }
 
-func closeAtEnd(t testing.TB, c *vgirpc.Client) {
-	t.Helper()
-	t.Cleanup(func() {
+func closeAtEnd(tb testing.TB, c *vgirpc.Client) {
+	tb.Helper()
+	tb.Cleanup(func() {
 		if err := c.Close(); err != nil {
-			t.Errorf("close: %v", err)
+			tb.Errorf("close: %v", err)
 		}
 	})
 }
 
 // serve serves on l until the test is over.
-func serve(t testing.TB, s *vgirpc.Server, l net.Listener) {
-	t.Helper()
+func serve(tb testing.TB, s *vgirpc.Server, l net.Listener) {
+	tb.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(ctx, l) }()
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
-			t.Errorf("serve: %v", err)
+			tb.Errorf("serve: %v", err)
 		}
 	})
 }
@@ -48,9 +48,11 @@ func serve(t testing.TB, s *vgirpc.Server, l net.Listener) {
 func TestEveryTransportPassesTheHarness(t *testing.T) {
 	for name, dial := range map[string]vgitest.Dialer{
 		"in-process pair": func(t *testing.T, s *vgirpc.Server, opts vgirpc.ClientOptions) *vgirpc.Client {
+			t.Helper()
 			return newClient(t, s, opts)
 		},
 		"Unix socket": func(t *testing.T, s *vgirpc.Server, opts vgirpc.ClientOptions) *vgirpc.Client {
+			t.Helper()
 			path := filepath.Join(t.TempDir(), "s")
 			l, err := vgirpc.ListenUnix(t.Context(), path, vgirpc.UnixOptions{SameUser: true})
 			if err != nil {
@@ -65,6 +67,7 @@ func TestEveryTransportPassesTheHarness(t *testing.T) {
 			return c
 		},
 		"TCP": func(t *testing.T, s *vgirpc.Server, opts vgirpc.ClientOptions) *vgirpc.Client {
+			t.Helper()
 			l, err := vgirpc.ListenTCP(t.Context(), "0")
 			if err != nil {
 				t.Fatal(err)
@@ -78,6 +81,7 @@ func TestEveryTransportPassesTheHarness(t *testing.T) {
 			return c
 		},
 		"stored and resumed between all turns": func(t *testing.T, s *vgirpc.Server, opts vgirpc.ClientOptions) *vgirpc.Client {
+			t.Helper()
 			near, far := vgirpc.NewPair()
 			done := make(chan error, 1)
 			go func() { done <- vgitest.ServeResuming(context.Background(), s, far) }()

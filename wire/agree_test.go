@@ -18,8 +18,8 @@ import (
 
 // sampleRecords is one record for each shape that the wire must carry, as JSON
 // rows that arrow-go turns into arrays.
-func sampleRecords(t testing.TB) map[string]arrow.RecordBatch {
-	t.Helper()
+func sampleRecords(tb testing.TB) map[string]arrow.RecordBatch {
+	tb.Helper()
 	dict := &arrow.DictionaryType{IndexType: arrow.PrimitiveTypes.Int16, ValueType: arrow.BinaryTypes.String}
 	ts := &arrow.TimestampType{Unit: arrow.Microsecond, TimeZone: "UTC"}
 	point := arrow.StructOf(arrow.Field{Name: "x", Type: arrow.PrimitiveTypes.Float64}, arrow.Field{Name: "s", Type: arrow.BinaryTypes.String, Nullable: true})
@@ -61,7 +61,7 @@ func sampleRecords(t testing.TB) map[string]arrow.RecordBatch {
 	for name, s := range shapes {
 		arr, _, err := array.FromJSON(memory.DefaultAllocator, s.typ, strings.NewReader(s.json))
 		if err != nil {
-			t.Fatalf("%s: %v", name, err)
+			tb.Fatalf("%s: %v", name, err)
 		}
 		schema := arrow.NewSchema([]arrow.Field{{Name: "v", Type: s.typ, Nullable: true}, {Name: "n", Type: s.typ, Nullable: true}}, nil)
 		out[name] = array.NewRecordBatch(schema, []arrow.Array{arr, arr}, int64(arr.Len()))

@@ -33,8 +33,10 @@ func request(b *testing.B) []byte {
 		b.Fatal(err)
 	}
 	batch, err := wire.NewBatch(schema, rec, wire.Metadata{
-		{Key: wire.KeyMethod, Value: "echo_int"}, {Key: wire.KeyProtocol, Value: "ConformanceService"},
-		{Key: wire.KeyRequestVersion, Value: "1"}, {Key: wire.KeyProtocolVersion, Value: "2.0.0"},
+		{Key: wire.KeyMethod, Value: "echo_int"},
+		{Key: wire.KeyProtocol, Value: "ConformanceService"},
+		{Key: wire.KeyRequestVersion, Value: "1"},
+		{Key: wire.KeyProtocolVersion, Value: "2.0.0"},
 	})
 	if err != nil {
 		b.Fatal(err)

@@ -14,9 +14,11 @@ const (
 	// firstGrowth is how much of a body must have arrived before memory for
 	// all of it is taken: a forged length costs no more than that.
 	firstGrowth = 1 << 20
+	// growth is the factor by which memory may exceed what has arrived then.
+	growth = 16
 	// largeBody and larger is kept between calls only within keptBodies.
 	largeBody = 1 << 20
-	// keptBodies bounds the large bodies that all connections keep.
+	// keptBodies bounds the large bodies that all connections of a Budget keep.
 	keptBodies = 256 << 20
 	// keepFor is how many smaller messages a buffer outlives its last use.
 	keepFor = 16
@@ -50,12 +52,11 @@ func (b *body) Reallocate(n int, old []byte) []byte {
 // grows, and goes when large messages stop coming.
 type bodyStore struct {
 	cur  *body
-	kept int64 // bytes of cur counted in keptBytes
+	kept int64 // bytes of cur counted by the budget
 	idle int   // messages since cur's size was last needed
-}
 
-// keptBytes is what the large bodies kept between calls hold in this process.
-var keptBytes atomic.Int64
+	budget *Budget
+}
 
 // find returns the store's memory when it can take n bytes, or nil.
 func (s *bodyStore) find(n int) *body {
@@ -79,12 +80,8 @@ func (s *bodyStore) find(n int) *body {
 func (s *bodyStore) set(buf []byte) *body {
 	s.drop()
 	s.cur = &body{buf: buf}
-	if n := int64(cap(buf)); n >= largeBody {
-		if keptBytes.Add(n) <= keptBodies {
-			s.kept = n
-		} else {
-			keptBytes.Add(-n)
-		}
+	if n := int64(cap(buf)); n >= largeBody && s.budget.keep(n) {
+		s.kept = n
 	}
 	return s.cur
 }
@@ -98,6 +95,6 @@ func (s *bodyStore) settle() {
 
 // drop leaves the memory to the collector.
 func (s *bodyStore) drop() {
-	keptBytes.Add(-s.kept)
+	s.budget.unkeep(s.kept)
 	s.cur, s.kept, s.idle = nil, 0, 0
 }

@@ -193,6 +193,7 @@ func viewArray(arr arrow.Array, l *layout, mem memory.Allocator) (Column, error)
 			return c, err
 		}
 		c.Dict = &dict
+	default: // no buffers of its own
 	}
 	return c, c.viewChildren(d, l, mem)
 }
@@ -209,6 +210,7 @@ func (c *Column) viewChildren(d arrow.ArrayData, l *layout, mem memory.Allocator
 		want = c.Rows * l.width
 	case layoutList32, layoutList64:
 		want = c.lastOffset(l.kind == layoutList64)
+	default: // the children of a struct have its rows
 	}
 	c.Children = make([]Column, len(l.children))
 	for i := range l.children {

@@ -14,7 +14,7 @@ type columnScan struct {
 	budget         int64 // bytes that decompression may still produce
 	level          Validation
 	dicts          *dictionaries
-	rowsMax        int
+	reader         *Reader // takes what decompression produces from the shared budget
 }
 
 // columns cuts a batch's body into b's columns and validates them.
@@ -32,7 +32,7 @@ func (r *Reader) columns(b *Batch, mem []byte) error {
 	}
 	scan := columnScan{
 		nodes: r.hdr.nodes, buffers: r.hdr.buffers, body: mem, compression: r.hdr.compression,
-		budget: r.limits.MaxMessageBytes, level: r.limits.Validation, dicts: &r.dicts,
+		budget: r.limits.MaxMessageBytes, level: r.limits.Validation, dicts: &r.dicts, reader: r,
 	}
 	for i := range s.cols {
 		if err := scan.column(&s.cols[i], &b.Cols[i], b.Rows, true); err != nil {
@@ -75,6 +75,7 @@ func (s *columnScan) column(l *layout, c *Column, rows int, exact bool) error {
 		err = s.nested(l, c)
 	case layoutDict:
 		err = s.indices(l, c)
+	default: // left to arrow-go
 	}
 	return err
 }
@@ -158,6 +159,7 @@ func (s *columnScan) nested(l *layout, c *Column) error {
 			return err
 		}
 		rows, exact = 0, false
+	default: // the children of a struct have its rows
 	}
 	for i := range l.children {
 		if err := s.column(&l.children[i], &c.Children[i], rows, exact); err != nil {

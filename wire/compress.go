@@ -30,6 +30,9 @@ func (s *columnScan) decompress(l *layout, p []byte) ([]byte, error) {
 			Limit: "MaxMessageBytes", What: "decompressed batch", Got: n, Max: s.budget, InStep: true,
 		}
 	}
+	if err := s.reader.acquire(n); err != nil {
+		return nil, err
+	}
 	s.budget -= n
 	out, err := expand(s.compression, p, n)
 	if err != nil {

@@ -48,6 +48,9 @@ func (r *Reader) dictionary() error {
 			Max: r.limits.MaxMessageBytes, InStep: true,
 		}
 	}
+	if err := r.acquire(n); err != nil {
+		return err
+	}
 	r.pending = 0
 	mem, err := r.readGrowing(n)
 	if err != nil {
@@ -73,7 +76,7 @@ func (r *Reader) dictionaryValues(l *layout, mem []byte) (*Column, error) {
 	}
 	scan := columnScan{
 		nodes: r.hdr.nodes, buffers: r.hdr.buffers, body: mem, compression: r.hdr.compression,
-		budget: r.limits.MaxMessageBytes, level: r.limits.Validation, dicts: &r.dicts,
+		budget: r.limits.MaxMessageBytes, level: r.limits.Validation, dicts: &r.dicts, reader: r,
 	}
 	values := new(Column)
 	return values, scan.column(l, values, int(r.hdr.rows), true)

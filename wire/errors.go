@@ -51,12 +51,10 @@ func (e *BusyError) Error() string {
 // InStep reports whether the stream that gave err can still be drained, so that
 // the connection stays usable.
 func InStep(err error) bool {
-	var limit *LimitError
-	if errors.As(err, &limit) {
+	if limit, ok := errors.AsType[*LimitError](err); ok {
 		return limit.InStep
 	}
-	var format *FormatError
-	if errors.As(err, &format) {
+	if format, ok := errors.AsType[*FormatError](err); ok {
 		return format.InStep
 	}
 	var busy *BusyError

@@ -13,8 +13,11 @@ const (
 	continuation = 0xFFFFFFFF
 )
 
+// EndOfStreamBytes is the size of the marker that ends a stream.
+const EndOfStreamBytes = 8
+
 // endOfStream is the marker of Appendix A.
-var endOfStream = [8]byte{0xFF, 0xFF, 0xFF, 0xFF}
+var endOfStream = [EndOfStreamBytes]byte{0xFF, 0xFF, 0xFF, 0xFF}
 
 // Types of a message's header, from Arrow's Message.fbs.
 const (

@@ -19,25 +19,25 @@ import (
 )
 
 // stream is one IPC stream of a single int64 column, as arrow-go writes it.
-func stream(t testing.TB, values string) []byte {
-	t.Helper()
-	return arrowStream(t, arrow.PrimitiveTypes.Int64, values)
+func stream(tb testing.TB, values string) []byte {
+	tb.Helper()
+	return arrowStream(tb, arrow.PrimitiveTypes.Int64, values)
 }
 
-func arrowStream(t testing.TB, typ arrow.DataType, values string, opts ...ipc.Option) []byte {
-	t.Helper()
+func arrowStream(tb testing.TB, typ arrow.DataType, values string, opts ...ipc.Option) []byte {
+	tb.Helper()
 	arr, _, err := array.FromJSON(memory.DefaultAllocator, typ, strings.NewReader(values))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	schema := arrow.NewSchema([]arrow.Field{{Name: "v", Type: typ, Nullable: true}}, nil)
 	var buf bytes.Buffer
 	w := ipc.NewWriter(&buf, append([]ipc.Option{ipc.WithSchema(schema)}, opts...)...)
 	if err := w.Write(array.NewRecordBatch(schema, []arrow.Array{arr}, int64(arr.Len()))); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if err := w.Close(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return buf.Bytes()
 }
@@ -89,8 +89,7 @@ func TestBytesThatAreNoStreamAreAFormatError(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := readAll(p, wire.Limits{})
-			var format *wire.FormatError
-			if !errors.As(err, &format) {
+			if _, ok := errors.AsType[*wire.FormatError](err); !ok {
 				t.Fatalf("%v, want a *FormatError", err)
 			}
 			if wire.InStep(err) {
@@ -139,8 +138,8 @@ func TestDiscardingIsBounded(t *testing.T) {
 }
 
 // patchBody claims another body length in the batch message of a stream.
-func patchBody(t testing.TB, p []byte, length uint64) []byte {
-	t.Helper()
+func patchBody(tb testing.TB, p []byte, length uint64) []byte {
+	tb.Helper()
 	p = bytes.Clone(p)
 	at := batchAt(p)
 	message := p[at+8:]
@@ -252,15 +251,14 @@ func TestTheBudgetRefusesWhatOthersHold(t *testing.T) {
 	if err := first.Drain(); err != nil {
 		t.Fatal(err)
 	}
-	first.Release()
+	first.Close()
 	if budget.Held() != 0 {
 		t.Errorf("%d bytes are still held", budget.Held())
 	}
 }
 
 func TestASchemaThatUnfoldsWithoutEndIsRefused(t *testing.T) {
-	deep := arrow.PrimitiveTypes.Int8
-	var typ arrow.DataType = deep
+	typ := arrow.PrimitiveTypes.Int8
 	for range 100 {
 		typ = arrow.ListOf(typ)
 	}

@@ -93,6 +93,7 @@ func (l Limits) Validate() error {
 type Budget struct {
 	max  int64
 	held atomic.Int64
+	kept atomic.Int64 // by connections between their calls, beside what is held
 }
 
 // NewBudget returns a Budget of max bytes; DefaultMaxBytesInFlight when max is
@@ -132,4 +133,23 @@ func (b *Budget) Held() int64 {
 		return 0
 	}
 	return b.held.Load()
+}
+
+// keep reports whether a connection may keep n bytes between its calls.
+func (b *Budget) keep(n int64) bool {
+	if b == nil {
+		return n <= keptBodies
+	}
+	if b.kept.Add(n) > keptBodies {
+		b.kept.Add(-n)
+		return false
+	}
+	return true
+}
+
+// unkeep gives back what keep took.
+func (b *Budget) unkeep(n int64) {
+	if b != nil {
+		b.kept.Add(-n)
+	}
 }

@@ -107,8 +107,9 @@ func validateRecord(rec arrow.RecordBatch, level Validation) error {
 		return nil
 	case ValidateStandard:
 		return array.ValidateRecord(rec)
+	default:
+		return array.ValidateRecordFull(rec)
 	}
-	return array.ValidateRecordFull(rec)
 }
 
 // limitAllocator refuses to allocate past a number of bytes: arrow-go sizes
@@ -121,7 +122,7 @@ type limitAllocator struct {
 // Allocate panics past the limit; arrow-go's reader turns that into an error.
 func (a *limitAllocator) Allocate(n int) []byte {
 	if a.left -= int64(n); a.left < 0 {
-		panic(fmt.Errorf("decompressed batch exceeds MaxMessageBytes (%d bytes)", a.max))
+		panic(fmt.Errorf("decompressed batch exceeds MaxMessageBytes (%d bytes)", a.max)) //nolint:forbidigo // arrow-go turns it into an error
 	}
 	return a.GoAllocator.Allocate(n)
 }
@@ -129,7 +130,7 @@ func (a *limitAllocator) Allocate(n int) []byte {
 // Reallocate counts as Allocate does.
 func (a *limitAllocator) Reallocate(n int, old []byte) []byte {
 	if a.left -= int64(n - len(old)); a.left < 0 {
-		panic(fmt.Errorf("decompressed batch exceeds MaxMessageBytes (%d bytes)", a.max))
+		panic(fmt.Errorf("decompressed batch exceeds MaxMessageBytes (%d bytes)", a.max)) //nolint:forbidigo // see Allocate
 	}
 	return a.GoAllocator.Reallocate(n, old)
 }

@@ -88,8 +88,11 @@ func FindTokens(stream []byte, limits Limits) (Tokens, error) {
 			key  string
 			into *string
 		}{
-			{KeyStreamState, &t.StreamState}, {KeyCallState, &t.CallState},
-			{KeyProtocol, &t.Protocol}, {KeyMethod, &t.Method}, {KeyProtocolVersion, &t.ProtocolVersion},
+			{KeyStreamState, &t.StreamState},
+			{KeyCallState, &t.CallState},
+			{KeyProtocol, &t.Protocol},
+			{KeyMethod, &t.Method},
+			{KeyProtocolVersion, &t.ProtocolVersion},
 		} {
 			if v, ok := meta.Get(f.key); ok {
 				*f.into = v

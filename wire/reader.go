@@ -66,7 +66,7 @@ func NewReader(src io.Reader, limits Limits, cache *SchemaCache) *Reader {
 	if cache == nil {
 		cache = &SchemaCache{}
 	}
-	return &Reader{src: src, limits: limits.withDefaults(), cache: cache}
+	return &Reader{src: src, limits: limits.withDefaults(), cache: cache, store: bodyStore{budget: limits.Budget}}
 }
 
 // Consumed is the number of bytes read from the connection's streams so far.
@@ -204,11 +204,8 @@ func (r *Reader) Take(life Lifetime) (*Batch, error) {
 	if r.hdr.rows < 0 || r.hdr.rows > math.MaxInt32 {
 		return nil, r.refuse(batchErrorf("record batch", "%d rows: at most %d are accepted", r.hdr.rows, math.MaxInt32))
 	}
-	if n > smallBody {
-		if err := r.limits.Budget.Acquire(n); err != nil {
-			return nil, r.refuse(err)
-		}
-		r.held = n
+	if err := r.acquire(n); err != nil {
+		return nil, r.refuse(err)
 	}
 	b := &r.batch
 	b.Rows, b.Meta = int(r.hdr.rows), r.hdr.meta
@@ -265,9 +262,24 @@ func (r *Reader) Drain() error {
 	}
 }
 
-// Release gives back what the last batch holds of shared memory budgets. The
-// next use of the Reader does it too.
-func (r *Reader) Release() { r.release() }
+// Close gives back what the Reader holds: its share of a budget, and memory. The
+// source is not closed; the Reader must not be used again.
+func (r *Reader) Close() {
+	r.release()
+	r.store.drop()
+}
+
+// acquire takes n bytes from the budget until the next release.
+func (r *Reader) acquire(n int64) error {
+	if n <= smallBody {
+		return nil
+	}
+	if err := r.limits.Budget.Acquire(n); err != nil {
+		return err
+	}
+	r.held += n
+	return nil
+}
 
 func (r *Reader) release() {
 	if r.held != 0 {
@@ -440,19 +452,19 @@ func (r *Reader) bodyBytes(b *Batch, n int64) ([]byte, error) {
 }
 
 // readGrowing reads n bytes into fresh memory, of which it takes no more than
-// firstGrowth before that much has arrived.
+// firstGrowth, or growth times what has arrived: what is announced and never
+// comes must not cost memory.
 func (r *Reader) readGrowing(n int64) ([]byte, error) {
-	if n <= firstGrowth {
-		buf := make([]byte, n)
-		return buf, r.readFull(buf)
+	buf, have := make([]byte, min(n, firstGrowth)), 0
+	for {
+		if err := r.readFull(buf[have:]); err != nil || int64(len(buf)) == n {
+			return buf, err
+		}
+		have = len(buf)
+		next := make([]byte, min(n, growth*int64(have)))
+		copy(next, buf)
+		buf = next
 	}
-	first := make([]byte, firstGrowth)
-	if err := r.readFull(first); err != nil {
-		return nil, err
-	}
-	buf := make([]byte, n)
-	copy(buf, first)
-	return buf, r.readFull(buf[firstGrowth:])
 }
 
 // discard throws n bytes away, within the stream's allowance.

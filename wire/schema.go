@@ -33,7 +33,7 @@ func EmptySchema() *Schema { return emptySchema() }
 var emptySchema = sync.OnceValue(func() *Schema {
 	s, err := NewSchema(arrow.NewSchema(nil, nil))
 	if err != nil {
-		panic(err) // a schema of no fields always serializes
+		panic(err) //nolint:forbidigo // a schema of no fields always serializes
 	}
 	return s
 })

@@ -41,7 +41,7 @@ func checkOffsets(l *layout, c *Column, width, end int, level Validation) error 
 	if level != ValidateFull {
 		return nil
 	}
-	row := -1
+	var row int
 	if width == 4 {
 		row = firstFall(castSlice[int32](c.Offsets)[:c.Rows+1])
 	} else {
@@ -73,7 +73,7 @@ func checkUTF8(l *layout, c *Column, width int) error {
 	if !utf8x.Valid(c.Data[first:last]) {
 		return batchErrorf(l.field, "a value is not valid UTF-8")
 	}
-	row := -1
+	var row int
 	if width == 4 {
 		row = firstCut(c.Data[:last], castSlice[int32](c.Offsets)[:c.Rows])
 	} else {

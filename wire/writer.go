@@ -169,6 +169,7 @@ func (w *Writer) column(l *layout, c *Column) error {
 		w.addOffsets(c, 4)
 	case layoutList64:
 		w.addOffsets(c, 8)
+	default: // no buffers of its own
 	}
 	for i := range l.children {
 		if err := w.column(&l.children[i], &c.Children[i]); err != nil {

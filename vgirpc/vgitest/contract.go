@@ -111,14 +111,14 @@ func WithCancelProbe(ctx context.Context, count *atomic.Int64) context.Context {
 
 // NewServer returns a server with handlers for c. The message "panic" makes fail
 // panic.
-func NewServer(t testing.TB, c *Contract, opts vgirpc.ServerOptions) *vgirpc.Server {
-	t.Helper()
+func NewServer(tb testing.TB, c *Contract, opts vgirpc.ServerOptions) *vgirpc.Server {
+	tb.Helper()
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler) // the tests make calls fail on purpose
 	}
 	s, err := vgirpc.NewServer(opts, c.Protocol)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	vgirpc.HandleUnary(s, c.Add, func(_ context.Context, p AddParams) (float64, error) { return p.A + p.B, nil })
 	vgirpc.HandleUnary(s, c.Echo, func(ctx context.Context, p TextParams) (string, error) {
@@ -127,7 +127,7 @@ func NewServer(t testing.TB, c *Contract, opts vgirpc.ServerOptions) *vgirpc.Ser
 	})
 	vgirpc.HandleUnary(s, c.Fail, func(_ context.Context, p TextParams) (vgirpc.None, error) {
 		if p.Text == "panic" {
-			panic("on purpose")
+			panic("on purpose") //nolint:forbidigo // a handler of the contract that panics
 		}
 		return vgirpc.None{}, vgirpc.Errorf(vgirpc.NotFound, "no %s", p.Text).WithKind("missing").
 			WithDetails(vgirpc.ResourceInfo{ResourceName: p.Text})

@@ -63,7 +63,11 @@ func (c *resuming) serveOne(ctx context.Context) error {
 	}
 	req := &vgirpc.Request{Meta: meta, Batch: batch, Err: err, Peer: &vgirpc.Peer{Kind: vgirpc.TransportPipe}}
 	d := c.s.Begin(ctx, route, req, &c.reply)
-	defer func() { d.End(0, 0) }()
+	defer func() {
+		if d != nil {
+			d.End(0, 0)
+		}
+	}()
 	if c.reply.HeaderSchema != nil {
 		if err := c.send(c.reply.HeaderSchema, c.reply.Header, true); err != nil {
 			return err
@@ -77,30 +81,34 @@ func (c *resuming) serveOne(ctx context.Context) error {
 		return err
 	}
 	for open && !c.reply.Done {
-		in, err := c.r.Next()
-		if errors.Is(err, io.EOF) {
-			if err := c.send(c.reply.Schema, nil, true); err != nil {
-				return err
-			}
-			break
-		}
-		if err != nil {
-			return err
-		}
-		snap, err := d.Snapshot()
-		if err != nil {
-			return err
-		}
-		d.End(0, 0)
-		if d, err = c.s.Resume(ctx, snap, req); err != nil {
-			return err
-		}
-		d.Turn(in, &c.reply)
-		if err := c.send(c.reply.Schema, c.reply.Batches, c.reply.Done); err != nil {
+		if d, err = c.turn(ctx, d, req); err != nil {
 			return err
 		}
 	}
 	return c.r.Drain()
+}
+
+// turn takes d one step further in a call of its own, which it returns: nil when
+// d could not be resumed. At the end of the input it stays with d.
+func (c *resuming) turn(ctx context.Context, d *vgirpc.Dispatch, req *vgirpc.Request) (*vgirpc.Dispatch, error) {
+	in, err := c.r.Next()
+	if errors.Is(err, io.EOF) {
+		c.reply.Done = true
+		return d, c.send(c.reply.Schema, nil, true)
+	}
+	if err != nil {
+		return d, err
+	}
+	snap, err := d.Snapshot()
+	if err != nil {
+		return d, err
+	}
+	d.End(0, 0)
+	if d, err = c.s.Resume(ctx, snap, req); err != nil {
+		return nil, err
+	}
+	d.Turn(in, &c.reply)
+	return d, c.send(c.reply.Schema, c.reply.Batches, c.reply.Done)
 }
 
 // send writes batches, opening the stream before the first and ending it after

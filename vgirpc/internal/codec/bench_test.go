@@ -126,6 +126,7 @@ func BenchmarkEncodeEnum(b *testing.B)        { benchEncode(b, benchEnum{"ACTIVE
 func BenchmarkEncodeDataclass(b *testing.B)   { benchEncode(b, benchBox{Point{1, 2}}) }
 func BenchmarkEncodeTexts(b *testing.B)       { benchEncode(b, manyTexts()) }
 func BenchmarkEncodeAllTypes(b *testing.B)    { benchEncode(b, struct{ V AllTypes }{allTypesValue()}) }
+
 func BenchmarkEncode64MiB(b *testing.B) {
 	benchEncode(b, struct{ Data []byte }{make([]byte, 64<<20)})
 }
@@ -134,13 +135,11 @@ func BenchmarkDecodeRowsPair(b *testing.B)    { benchDecodeRows[benchPair](b, 10
 func BenchmarkEncodeRowsFloat64(b *testing.B) { benchEncodeRows[benchFloat](b, 10_000) }
 func BenchmarkEncodeRowsPair(b *testing.B)    { benchEncodeRows[benchPair](b, 10_000) }
 
-func ptr[T any](v T) *T { return &v }
-
 func allTypesValue() AllTypes {
 	return AllTypes{
 		StrField: "hello", BytesField: []byte{0, 1, 0xFF}, IntField: -42, FloatField: 3.25, BoolField: true,
 		ListOfInt: []int{1, 2, 3}, ListOfStr: []string{"a", "", "ü"}, DictField: map[string]int{"a": 1, "b": 2},
-		EnumField: "ACTIVE", NestedPoint: Point{1, 2}, OptionalStr: ptr("opt"), OptionalNested: &Point{3, 4},
+		EnumField: "ACTIVE", NestedPoint: Point{1, 2}, OptionalStr: new("opt"), OptionalNested: &Point{3, 4},
 		ListOfNested: []Point{{5, 6}, {7, 8}}, AnnotatedInt32: 32, AnnotatedFloat32: 1.5,
 		NestedList: [][]int{{1}, {}, {2, 3}}, DictStrStr: Pairs[string, string]{{"z", "1"}, {"a", "2"}},
 	}

@@ -54,8 +54,7 @@ func (p *Plan) newBinding(s *wire.Schema) (*Binding, error) {
 	c := compiler{level: p.level, streams: p.streams}
 	members, err := c.members(p.typ, p.fields, s.Arrow().Fields())
 	if err != nil {
-		var compile *CompileError
-		if errors.As(err, &compile) {
+		if compile, ok := errors.AsType[*CompileError](err); ok {
 			return nil, &SchemaError{What: p.what, Diff: compile.Error()}
 		}
 		return nil, err
@@ -91,8 +90,7 @@ func (b *Binding) decode(batch *wire.Batch, row, n int, dst unsafe.Pointer) erro
 
 // explain says of what kind the columns are that err is about.
 func (p *Plan) explain(err error) error {
-	var value *ValueError
-	if errors.As(err, &value) {
+	if value, ok := errors.AsType[*ValueError](err); ok {
 		value.What = singular(p.what)
 	}
 	return err

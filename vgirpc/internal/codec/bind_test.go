@@ -45,8 +45,8 @@ func TestForeignSchemasAreReadByName(t *testing.T) {
 	}
 	b := encodeAs(t, Row, newer{
 		Items: []newItem{{[]string{"a"}, 2, 1}}, ByName: map[string]newItem{"k": {nil, 4, 3}}, Text: "text", Word: "word",
-		Data: []byte("data"), Status: "CLOSED", N: ptr(int64(5)),
-	}, newer{N: ptr(int64(6)), Status: "ACTIVE"})
+		Data: []byte("data"), Status: "CLOSED", N: new(int64(5)),
+	}, newer{N: new(int64(6)), Status: "ACTIVE"})
 	got, err := decodeAs[older](t, Row, b)
 	if err != nil {
 		t.Fatal(err)

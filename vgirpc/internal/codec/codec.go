@@ -71,7 +71,7 @@ type run struct {
 }
 
 // source is the values of one column, in the order of its rows.
-type source struct {
+type source struct { //nolint:recvcheck // field returns a changed copy, and is faster this way
 	runs   []run
 	n      int     // rows in all
 	off    uintptr // from a run's p to its first value

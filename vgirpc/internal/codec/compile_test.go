@@ -96,7 +96,7 @@ type throughBlob struct {
 	Self *throughBlob `vgi:",type=binary"`
 }
 
-type hidden struct{ a, b int }
+type hidden struct{ a, b int } //nolint:unused // reflection sees it
 
 type emptyEnum string
 
@@ -210,7 +210,10 @@ func TestDefaultsAreValuesOfTheirType(t *testing.T) {
 	}
 	want := row{
 		"a, b", "a,b", true, -7, 65535, 1.5, "CLOSED", 2, 1, time.Hour, time.Date(2024, 2, 29, 0, 0, 0, 0, time.UTC),
-		NewDate(2024, 2, 29), decimals("1.25")[0], []int{}, map[string]string{}, []byte("raw"), nil, ptr(5), nil,
+		NewDate(2024, 2, 29), decimals("1.25")[0],
+		[]int{},
+		map[string]string{},
+		[]byte("raw"), nil, new(5), nil,
 	}
 	p := mustCompile(t, reflect.TypeFor[row](), Row)
 	var got, other row

@@ -46,7 +46,7 @@ func defaultValue(t reflect.Type, text string) (reflect.Value, error) {
 		v.SetInt(int64(d))
 		return v, err
 	}
-	if u, ok := out.Interface().(encoding.TextUnmarshaler); ok {
+	if u, ok := reflect.TypeAssert[encoding.TextUnmarshaler](out); ok {
 		return v, u.UnmarshalText([]byte(text))
 	}
 	switch t.Kind() {

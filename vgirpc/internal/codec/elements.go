@@ -30,8 +30,8 @@ const (
 	maxBareRows = 1 << 20
 )
 
-// isFew reports whether values of t take up so much more than their rows, of
-// bits bits at least, that their number has to be bounded.
+// isFew reports whether values of t take up so much more than their rows, each
+// at least that many bits, that their number has to be bounded.
 func isFew(t reflect.Type, bits int) bool {
 	size := t.Size()
 	if isPointer(t) {

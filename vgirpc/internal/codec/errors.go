@@ -96,16 +96,13 @@ func malformed(reason string, args ...any) error {
 
 // inField puts a column's name in front of the path in err.
 func inField(err error, name string) error {
-	var value *ValueError
-	if errors.As(err, &value) {
+	if value, ok := errors.AsType[*ValueError](err); ok {
 		value.Field = join(name, value.Field)
 	}
-	var format *wire.FormatError
-	if errors.As(err, &format) {
+	if format, ok := errors.AsType[*wire.FormatError](err); ok {
 		format.Where = join(name, format.Where)
 	}
-	var schema *SchemaError
-	if errors.As(err, &schema) {
+	if schema, ok := errors.AsType[*SchemaError](err); ok {
 		schema.Field = join(name, schema.Field)
 	}
 	return err
@@ -117,8 +114,7 @@ func inItem(err error) error {
 	if err == nil {
 		return nil
 	}
-	var value *ValueError
-	if errors.As(err, &value) {
+	if value, ok := errors.AsType[*ValueError](err); ok {
 		value.Row = -1
 	}
 	return inField(err, "[]")

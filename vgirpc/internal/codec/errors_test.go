@@ -47,15 +47,15 @@ func TestANullWhereAValueIsRequiredNamesTheField(t *testing.T) {
 			t.Errorf("%s: got %v, want %s", name, err, want)
 		}
 	}
-	b := encodeAs(t, Params, struct{ A, B *int }{ptr(1), nil})
+	b := encodeAs(t, Params, struct{ A, B *int }{new(1), nil})
 	_, err := decodeAs[struct{ A, B int }](t, Params, b)
 	check("scalar", "parameter b: null where a value is required", err)
 
-	rows := encodeAs(t, Row, struct{ S *string }{ptr("x")}, struct{ S *string }{nil})
+	rows := encodeAs(t, Row, struct{ S *string }{new("x")}, struct{ S *string }{nil})
 	_, err = decodeAs[struct{ S string }](t, Row, rows)
 	check("row", "field s, row 1: null where a value is required", err)
 
-	b = encodeAs(t, Params, struct{ L []*int }{[]*int{ptr(1), nil}})
+	b = encodeAs(t, Params, struct{ L []*int }{[]*int{new(1), nil}})
 	_, err = decodeAs[struct{ L []int }](t, Params, b)
 	check("element", "parameter l[]: null where a value is required", err)
 
@@ -172,12 +172,18 @@ func TestColumnsWithValuesThatGoCannotHoldAreErrors(t *testing.T) {
 		{"narrow integer", "field i: a number outside the range of int8", as[struct {
 			I int8 `vgi:",type=int64"`
 		}](t, struct{ I int64 }{200})},
-		{"no stream", "parameter p: not a readable Arrow IPC stream: wire: connection lost inside an IPC stream",
-			asParams[struct{ P Point }](t, struct{ P []byte }{[]byte("x")})},
-		{"no schema", "field p: not a readable Arrow IPC stream: invalid Arrow IPC: message prefix: 6e 6f 20 73 is not an IPC continuation marker",
-			as[struct{ P *arrow.Schema }](t, struct{ P []byte }{[]byte("no schema")})},
-		{"empty struct", `parameters schema mismatch in p: codec.Point.X: column "x" is absent and has no default`,
-			asParams[struct{ P Point }](t, struct{ P []byte }{})},
+		{
+			"no stream", "parameter p: not a readable Arrow IPC stream: wire: connection lost inside an IPC stream",
+			asParams[struct{ P Point }](t, struct{ P []byte }{[]byte("x")}),
+		},
+		{
+			"no schema", "field p: not a readable Arrow IPC stream: invalid Arrow IPC: message prefix: 6e 6f 20 73 is not an IPC continuation marker",
+			as[struct{ P *arrow.Schema }](t, struct{ P []byte }{[]byte("no schema")}),
+		},
+		{
+			"empty struct", `parameters schema mismatch in p: codec.Point.X: column "x" is absent and has no default`,
+			asParams[struct{ P Point }](t, struct{ P []byte }{}),
+		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			if tc.err == nil {

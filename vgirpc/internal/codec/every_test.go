@@ -300,6 +300,7 @@ func (f *filler) special(t reflect.Type, tag tag) (any, bool) {
 
 // everyRow is n random values of everyKind.
 func everyRow(tb testing.TB, seed uint64, n int) []everyKind {
+	tb.Helper()
 	record, schema := goldenArrow(tb)
 	f := &filler{rand: rand.New(rand.NewPCG(seed, 1)), record: record, schema: schema}
 	out := make([]everyKind, n)

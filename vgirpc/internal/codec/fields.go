@@ -66,8 +66,8 @@ func (c *compiler) fields(t reflect.Type, top bool) ([]field, error) {
 
 // hides reports whether t has fields that are unexported and not left out.
 func hides(t reflect.Type) bool {
-	for i := range t.NumField() {
-		if f := t.Field(i); !f.IsExported() && !f.Anonymous && f.Name != "_" && f.Tag.Get("vgi") != "-" {
+	for f := range t.Fields() {
+		if !f.IsExported() && !f.Anonymous && f.Name != "_" && f.Tag.Get("vgi") != "-" {
 			return true
 		}
 	}
@@ -84,8 +84,7 @@ func compileError(err error, t reflect.Type, field string) error {
 
 // collect appends the fields of t, which lies at offset base.
 func (c *compiler) collect(out []field, t reflect.Type, base uintptr) ([]field, error) {
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for f := range t.Fields() {
 		tag, err := parseTag(f.Tag)
 		if err != nil {
 			return nil, &CompileError{t.String(), f.Name, err.Error()}

@@ -32,10 +32,11 @@ type golden struct {
 }
 
 func goldens(tb testing.TB) []golden {
+	tb.Helper()
 	batch, schema := goldenArrow(tb)
 	empty := AllTypes{
 		BytesField: []byte{}, ListOfInt: []int{}, ListOfStr: []string{}, DictField: map[string]int{}, EnumField: "PENDING",
-		OptionalInt: ptr(7), ListOfNested: []Point{}, AnnotatedInt32: -1, NestedList: [][]int{}, DictStrStr: Pairs[string, string]{},
+		OptionalInt: new(7), ListOfNested: []Point{}, AnnotatedInt32: -1, NestedList: [][]int{}, DictStrStr: Pairs[string, string]{},
 	}
 	allTypes := allTypesValue()
 	return []golden{
@@ -46,13 +47,13 @@ func goldens(tb testing.TB) []golden {
 		{"wide_types", wideTypesValue()},
 		{"container_wide_types", &ContainerWideTypes{
 			ListDecimal: decimals("1.0000", "-0.0001"), ListDate: []Date{0, NewDate(1900, 1, 1)},
-			ListTimestamp: []time.Time{time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)}, OptionalDate: ptr(NewDate(2030, 12, 31)),
-			OptionalTimestamp: ptr(time.Date(2001, 2, 3, 4, 5, 6, 0, time.UTC)),
+			ListTimestamp: []time.Time{time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)}, OptionalDate: new(NewDate(2030, 12, 31)),
+			OptionalTimestamp: new(time.Date(2001, 2, 3, 4, 5, 6, 0, time.UTC)),
 			DictStrDecimal:    map[string]Decimal{"a": decimals("1.5000")[0], "b": decimals("2.2500")[0]},
-			FrozensetInt:      map[int]struct{}{3: {}, 1: {}, 2: {}}, ListOptionalInt: []*int{ptr(1), nil, ptr(3)},
+			FrozensetInt:      map[int]struct{}{3: {}, 1: {}, 2: {}}, ListOptionalInt: []*int{new(1), nil, new(3)},
 		}},
 		{"container_wide_types_null", &ContainerWideTypes{
-			ListDecimal: []Decimal{}, ListDate: []Date{}, ListTimestamp: []time.Time{}, OptionalDecimal: ptr(decimals("9.9900")[0]),
+			ListDecimal: []Decimal{}, ListDate: []Date{}, ListTimestamp: []time.Time{}, OptionalDecimal: new(decimals("9.9900")[0]),
 			DictStrDecimal: map[string]Decimal{}, FrozensetInt: map[int]struct{}{}, ListOptionalInt: []*int{nil},
 		}},
 		{"deep_nested", &DeepNested{
@@ -64,7 +65,7 @@ func goldens(tb testing.TB) []golden {
 		{"nested_containers", &NestedContainers{
 			Statuses: []Status{"ACTIVE", "CLOSED", "ACTIVE"}, Points: []Point{{1, 2}},
 			StatusByName:   map[string]Status{"one": "PENDING", "two": "CLOSED"},
-			FrozenStatuses: map[Status]struct{}{"CLOSED": {}, "ACTIVE": {}}, TaggedStatus: ptr(Status("CLOSED")),
+			FrozenStatuses: map[Status]struct{}{"CLOSED": {}, "ACTIVE": {}}, TaggedStatus: new(Status("CLOSED")),
 			TaggedPoint: &Point{9, 8}, TaggedBatch: batch,
 		}},
 		{"nested_containers_null", &NestedContainers{
@@ -123,14 +124,14 @@ func richHeader(seed int) *RichHeader {
 		StrField: "seed-2", BytesField: []byte{byte(seed), byte(seed + 1), byte(seed + 2)}, IntField: seed * 7,
 		FloatField: float64(seed) * 1.5, BoolField: seed%2 == 0, ListOfInt: []int{seed, seed + 1, seed + 2},
 		ListOfStr: []string{"item-2", "item-3"}, DictField: map[string]int{"a": seed, "b": seed + 1}, EnumField: "CLOSED",
-		NestedPoint: Point{float64(seed), float64(2 * seed)}, OptionalStr: ptr("opt-2"),
+		NestedPoint: Point{float64(seed), float64(2 * seed)}, OptionalStr: new("opt-2"),
 		ListOfNested:   []Point{{float64(seed), float64(seed + 1)}},
 		NestedList:     [][]int{{seed, seed + 1}, {seed + 2}},
 		AnnotatedInt32: int32(seed), AnnotatedFloat32: float32(float64(seed) / 3), DictStrStr: map[string]string{"key": "val-2"},
 	}
 	if seed == 3 {
 		h.StrField, h.ListOfStr, h.EnumField = "seed-3", []string{"item-3", "item-4"}, "PENDING"
-		h.OptionalStr, h.OptionalInt, h.OptionalNested = nil, ptr(9), &Point{3, 0}
+		h.OptionalStr, h.OptionalInt, h.OptionalNested = nil, new(9), &Point{3, 0}
 		h.DictStrStr = map[string]string{"key": "val-3"}
 	}
 	return h
@@ -140,7 +141,7 @@ var compareArrow = cmp.Options{
 	cmp.Comparer(func(a, b arrow.RecordBatch) bool {
 		return (a == nil) == (b == nil) && (a == nil || array.RecordEqual(a, b))
 	}),
-	cmp.Comparer(func(a, b *arrow.Schema) bool { return schemacmp.Equal(a, b) }),
+	cmp.Comparer(schemacmp.Equal),
 }
 
 func pointer(v any) unsafe.Pointer { return reflect.ValueOf(v).UnsafePointer() }

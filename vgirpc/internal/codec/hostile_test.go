@@ -192,7 +192,7 @@ func FuzzDecode(f *testing.F) {
 	}
 	f.Add(goldenFile(f, "all_types.py.arrow"), true)
 	f.Add(goldenFile(f, "all_types.go.arrow")[len(plans[1].Schema().Message()):], false)
-	f.Fuzz(func(t *testing.T, data []byte, owned bool) {
+	f.Fuzz(func(_ *testing.T, data []byte, owned bool) {
 		for _, p := range plans {
 			fuzzPlan(p, data, owned)
 			fuzzPlan(p, append(bytes.Clone(p.Schema().Message()), data...), owned)

@@ -28,7 +28,7 @@ type holder struct {
 func holderValue() holder {
 	return holder{
 		Text: "text", Bytes: []byte("bytes"), Texts: []string{"one", "two"}, Blobs: [][]byte{[]byte("b1"), {}},
-		Floats: make([]float64, inline/8), Word: "word", Words: []string{"w", "v", "w"}, Fixed: []byte("fix"), Maybe: ptr("maybe"),
+		Floats: make([]float64, inline/8), Word: "word", Words: []string{"w", "v", "w"}, Fixed: []byte("fix"), Maybe: new("maybe"),
 		Keys: map[string][]byte{"key": []byte("value")},
 	}
 }

@@ -15,8 +15,7 @@ import (
 // among them, is a [StateError], unless its tag is `vgi:"-"`.
 func CompileState(t reflect.Type) (*Plan, error) {
 	p, err := compilePlan(t, state)
-	var compile *CompileError
-	if errors.As(err, &compile) {
+	if compile, ok := errors.AsType[*CompileError](err); ok {
 		return nil, &StateError{Type: compile.Type, Field: compile.Field, Reason: compile.Reason}
 	}
 	return p, err

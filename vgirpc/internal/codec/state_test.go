@@ -12,12 +12,12 @@ import (
 
 type secretState struct {
 	Seen  int
-	count int
+	count int //nolint:unused // reflection sees it
 }
 
 type cached struct {
 	Seen  int
-	cache map[string]int `vgi:"-"`
+	cache map[string]int `vgi:"-"` //nolint:unused // reflection sees it
 }
 
 // sealed has a form of its own.

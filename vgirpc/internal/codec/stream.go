@@ -97,8 +97,7 @@ func (in *input) atEnd() bool { return len(in.rest) == 0 && !in.reader.Buffered(
 
 // streamError is a refusal of a value: the connection that brought it is fine.
 func streamError(err error) error {
-	var limit *wire.LimitError
-	if errors.As(err, &limit) {
+	if limit, ok := errors.AsType[*wire.LimitError](err); ok {
 		return &wire.LimitError{Limit: limit.Limit, What: limit.What, Got: limit.Got, Max: limit.Max, InStep: true}
 	}
 	if err == io.EOF { //nolint:errorlint // the end of the stream is io.EOF itself

@@ -86,7 +86,7 @@ func (t *tag) parseDefault(text string) (rest string, err error) {
 	quoted, err := strconv.QuotedPrefix(text)
 	if err != nil {
 		t.def = text
-		return "", nil
+		return "", nil //nolint:nilerr // text that is not quoted stands for itself
 	}
 	if rest = text[len(quoted):]; rest != "" && rest[0] != ',' {
 		return "", fmt.Errorf("tag option default=%s: want a comma after the quoted string", text)

@@ -31,7 +31,7 @@ func TestTagsAreSplitOutsideOfBrackets(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			sameType := cmp.Comparer(func(a, b arrow.DataType) bool { return schemacmp.EqualTypes(a, b) })
+			sameType := cmp.Comparer(schemacmp.EqualTypes)
 			if diff := cmp.Diff(want, got, cmp.AllowUnexported(tag{}), sameType); diff != "" {
 				t.Error(diff)
 			}

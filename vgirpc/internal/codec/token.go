@@ -220,14 +220,8 @@ func (p *tokenParser) nested(word string, args []string, kids []child) (arrow.Da
 			fields[i] = k.Field
 		}
 		return arrow.StructOf(fields...), nil
-	case word == "list" && args == nil && len(kids) == 1:
-		return arrow.ListOfField(item(kids[0])), nil
-	case word == "large_list" && args == nil && len(kids) == 1:
-		return arrow.LargeListOfField(item(kids[0])), nil
-	case word == "fixed_size_list" && len(kids) == 1:
-		if n := numbers(args, 1); n != nil && n[0] > 0 {
-			return arrow.FixedSizeListOfField(n[0], item(kids[0])), nil
-		}
+	case len(kids) == 1:
+		return listType(word, args, item(kids[0])), nil
 	case word == "map" && args == nil && len(kids) == 2:
 		if kids[0].named && kids[0].Nullable {
 			return nil, fmt.Errorf("the key of a map is never null")
@@ -245,6 +239,21 @@ func (p *tokenParser) nested(word string, args []string, kids []child) (arrow.Da
 		return &arrow.DictionaryType{IndexType: kids[0].Type, ValueType: kids[1].Type, Ordered: p.accept(",ordered")}, nil
 	}
 	return nil, nil
+}
+
+// listType builds a list, or nil.
+func listType(word string, args []string, item arrow.Field) arrow.DataType {
+	switch {
+	case word == "list" && args == nil:
+		return arrow.ListOfField(item)
+	case word == "large_list" && args == nil:
+		return arrow.LargeListOfField(item)
+	case word == "fixed_size_list":
+		if n := numbers(args, 1); n != nil && n[0] > 0 {
+			return arrow.FixedSizeListOfField(n[0], item)
+		}
+	}
+	return nil
 }
 
 func item(c child) arrow.Field { return arrow.Field{Name: "item", Type: c.Type, Nullable: c.Nullable} }
