@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -60,6 +61,8 @@ type handler struct {
 	open   func(ctx context.Context, d *Dispatch, params *wire.Batch) error
 	states *stateSet
 	rows   bool // the stream takes its input as rows
+
+	accepted atomic.Pointer[wire.Schema] // of parameters, other than the declared one
 }
 
 // openStream is a stream between its turns, its Go types erased.
@@ -156,12 +159,20 @@ func (s *Server) check(route Route, req *Request) error {
 	if err := route.binding.gate(req.Meta); err != nil {
 		return err
 	}
-	if route.handler.method.params.Schema() == req.Batch.Schema {
+	return route.handler.checkParams(req.Batch.Schema)
+}
+
+// checkParams holds a request's schema against the declared one. Callers in
+// other languages write the same schema with other bytes: the last one that was
+// found to agree is remembered.
+func (h *handler) checkParams(s *wire.Schema) error {
+	if s == h.method.params.Schema() || s == h.accepted.Load() {
 		return nil
 	}
-	if err := route.handler.method.params.Check(req.Batch.Schema); err != nil {
-		return fmt.Errorf("parameters of %s: %w", route.handler.method, err)
+	if err := h.method.params.Check(s); err != nil {
+		return fmt.Errorf("parameters of %s: %w", h.method, err)
 	}
+	h.accepted.Store(s)
 	return nil
 }
 
@@ -186,7 +197,7 @@ func checkEnvelope(req *Request) error {
 	case req.Err != nil:
 		return req.Err
 	case req.Batch.Kind() == wire.KindSHM || req.Batch.Kind() == wire.KindExternal:
-		return protocolErrorf("ProtocolError", "the request is a pointer batch (%v), which this server was not set up to resolve",
+		return protocolErrorf("ProtocolError", "the request is a batch of kind %q, which this server was not set up to resolve",
 			req.Batch.Kind())
 	case req.Batch.Rows != 1 && req.Batch.Schema.NumFields() > 0:
 		return protocolErrorf("ProtocolError", "request batch has %d rows: want exactly 1", req.Batch.Rows)

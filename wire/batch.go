@@ -27,6 +27,11 @@ const (
 	KindState
 )
 
+// String names the kind for error messages.
+func (k Kind) String() string {
+	return [...]string{"data", "log", "error", "external pointer", "shared memory pointer", "stream state"}[k]
+}
+
 // Batch is one record batch message: columns of a schema and the message's
 // custom metadata.
 //
