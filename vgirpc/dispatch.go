@@ -197,7 +197,7 @@ func checkEnvelope(req *Request) error {
 	case req.Err != nil:
 		return req.Err
 	case req.Batch.Kind() == wire.KindSHM || req.Batch.Kind() == wire.KindExternal:
-		return protocolErrorf("ProtocolError", "the request is a batch of kind %q, which this server was not set up to resolve",
+		return protocolErrorf("ProtocolError", "the request is a pointer batch (%v), which this server was not set up to resolve",
 			req.Batch.Kind())
 	case req.Batch.Rows != 1 && req.Batch.Schema.NumFields() > 0:
 		return protocolErrorf("ProtocolError", "request batch has %d rows: want exactly 1", req.Batch.Rows)
