@@ -246,6 +246,8 @@ func TestMemoryOfExpandedBatchesIsCounted(t *testing.T) {
 				if a := first.answer(); a == nil || a.status != nil {
 					t.Errorf("the first: %+v", a)
 				}
+				// An answer is out before its request's memory is given back.
+				eventually(t, "the first call's memory is given back", func() bool { return budget.Held() == 0 })
 				second.send(bombOf(t, 64<<10, codec))
 				if a := second.answer(); a == nil || a.status != nil {
 					t.Errorf("after: %+v", a)
