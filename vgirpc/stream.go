@@ -27,7 +27,7 @@ type ExchangeState[In, Out any] interface {
 }
 
 // BatchExchangeState is one open exchange stream that takes its input as a
-// batch. The batch is borrowed for the turn; its schema is the declared one.
+// batch. The batch is borrowed for the turn; its columns are the declared ones.
 type BatchExchangeState[Out any] interface {
 	// ExchangeBatch answers one input batch with exactly one batch.
 	ExchangeBatch(ctx context.Context, in *wire.Batch, out *Emitter[Out]) error

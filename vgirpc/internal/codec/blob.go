@@ -30,14 +30,8 @@ func (v packed[O]) decode(_ *reading, c *wire.Column, at, n int, dst unsafe.Poin
 	if n == 0 {
 		return nil
 	}
-	if err := noNulls(c, at, n); err != nil {
-		return err
-	}
-	offs, err := cells[O](c.Offsets, at, n+1)
+	offs, err := valueSpans[O](c, at, n)
 	if err != nil {
-		return err
-	}
-	if err := checkSpans(offs, len(c.Data)); err != nil {
 		return err
 	}
 	for i := range n {

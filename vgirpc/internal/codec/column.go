@@ -143,5 +143,18 @@ func checkSpans[O offset](offs []O, end int) error {
 	return nil
 }
 
+// valueSpans are the checked offsets of n variable-size values from row at on,
+// none of which may be null.
+func valueSpans[O offset](c *wire.Column, at, n int) ([]O, error) {
+	if err := noNulls(c, at, n); err != nil {
+		return nil, err
+	}
+	offs, err := cells[O](c.Offsets, at, n+1)
+	if err != nil {
+		return nil, err
+	}
+	return offs, checkSpans(offs, len(c.Data))
+}
+
 // setBit sets bit i of a bitmap.
 func setBit(bitmap []byte, i int) { bitmap[i>>3] |= 1 << (i & 7) }

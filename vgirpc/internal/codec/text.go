@@ -19,14 +19,8 @@ func (text[O]) decode(d *reading, c *wire.Column, at, n int, dst unsafe.Pointer,
 	if n == 0 {
 		return nil
 	}
-	if err := noNulls(c, at, n); err != nil {
-		return err
-	}
-	offs, err := cells[O](c.Offsets, at, n+1)
+	offs, err := valueSpans[O](c, at, n)
 	if err != nil {
-		return err
-	}
-	if err := checkSpans(offs, len(c.Data)); err != nil {
 		return err
 	}
 	all := textOf(d, c.Data[offs[0]:offs[n]])
@@ -99,14 +93,8 @@ func (octets[O]) decode(d *reading, c *wire.Column, at, n int, dst unsafe.Pointe
 	if n == 0 {
 		return nil
 	}
-	if err := noNulls(c, at, n); err != nil {
-		return err
-	}
-	offs, err := cells[O](c.Offsets, at, n+1)
+	offs, err := valueSpans[O](c, at, n)
 	if err != nil {
-		return err
-	}
-	if err := checkSpans(offs, len(c.Data)); err != nil {
 		return err
 	}
 	all := octetsOf(d, c.Data[offs[0]:offs[n]])
