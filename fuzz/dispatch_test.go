@@ -155,7 +155,7 @@ func FuzzDispatch(f *testing.F) {
 				break
 			}
 		}
-		m.d.End(0, 0)
+		m.d.End(vgirpc.Delivery{})
 	})
 }
 
@@ -241,8 +241,8 @@ func (m *machine) store() bool {
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	m.d.End(0, 0)
-	if m.d, err = m.s.Resume(context.Background(), snap, &m.req); err != nil {
+	m.d.End(vgirpc.Delivery{})
+	if m.d, err = m.s.Resume(context.Background(), snap, &m.req, &m.reply); err != nil {
 		m.t.Fatal(err)
 	}
 	return true

@@ -28,6 +28,7 @@ type record struct {
 	fields    *arrow.Schema
 	rows      int
 	stats     vgirpc.CallStats
+	delivery  vgirpc.Delivery
 	cancelled bool
 
 	failed    bool
@@ -43,7 +44,7 @@ func newRecord(call *vgirpc.Call, end *vgirpc.CallEnd, at time.Time) record {
 		at: at, protocol: m.Protocol().Name(), hash: call.ProtocolHash(), method: m.Name(),
 		stream: m.Type() == vgirpc.TypeStream, streamID: call.StreamID(), duration: end.Duration,
 		request: call.RequestID(), fields: call.RequestFields(), rows: call.RequestRows(),
-		stats: end.Stats, cancelled: end.Cancelled,
+		stats: end.Stats, delivery: end.Delivery, cancelled: end.Cancelled,
 	}
 	if peer := call.Peer(); peer != nil {
 		r.addr, r.identity = peer.Addr, peer.Identity
@@ -100,6 +101,7 @@ func (r *record) append(dst []byte, d detail) []byte {
 		dst = r.appendRequest(dst)
 		dst = r.appendClaims(dst, d)
 		dst = r.appendStats(dst)
+		dst = r.appendDelivery(dst)
 	}
 	switch d {
 	case emptyClaims:
@@ -198,7 +200,7 @@ func (r *record) appendClaims(dst []byte, d detail) []byte {
 }
 
 // appendStats appends what the call moved. The six logical figures come
-// together or not at all; those of the wire only when the transport has them.
+// together or not at all.
 func (r *record) appendStats(dst []byte) []byte {
 	s := &r.stats
 	dst = strconv.AppendInt(append(dst, `,"input_batches":`...), s.InputBatches, 10)
@@ -206,12 +208,33 @@ func (r *record) appendStats(dst []byte) []byte {
 	dst = strconv.AppendInt(append(dst, `,"input_rows":`...), s.InputRows, 10)
 	dst = strconv.AppendInt(append(dst, `,"output_rows":`...), s.OutputRows, 10)
 	dst = strconv.AppendInt(append(dst, `,"input_bytes":`...), s.InputBytes, 10)
-	dst = strconv.AppendInt(append(dst, `,"output_bytes":`...), s.OutputBytes, 10)
-	if s.WireIn > 0 {
-		dst = strconv.AppendInt(append(dst, `,"request_bytes":`...), s.WireIn, 10)
+	return strconv.AppendInt(append(dst, `,"output_bytes":`...), s.OutputBytes, 10)
+}
+
+// appendDelivery appends what the transport says of the call, where it says
+// something.
+func (r *record) appendDelivery(dst []byte) []byte {
+	d := &r.delivery
+	for _, f := range [...]struct {
+		key   string
+		value int64
+	}{
+		{`,"http_status":`, int64(d.HTTPStatus)},
+		{`,"request_bytes":`, d.WireIn},
+		{`,"response_bytes":`, d.WireOut},
+		{`,"externalized_bytes":`, d.Externalized},
+		{`,"request_state_bytes":`, d.RequestState},
+		{`,"response_state_bytes":`, d.ResponseState},
+	} {
+		if f.value > 0 {
+			dst = strconv.AppendInt(append(dst, f.key...), f.value, 10)
+		}
 	}
-	if s.WireOut > 0 {
-		dst = strconv.AppendInt(append(dst, `,"response_bytes":`...), s.WireOut, 10)
+	if d.SessionAction != "" {
+		dst = appendText(dst, `,"session_action":`, d.SessionAction)
+	}
+	if d.SessionID != "" {
+		dst = appendText(dst, `,"session_id":`, d.SessionID)
 	}
 	return dst
 }

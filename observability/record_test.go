@@ -26,7 +26,11 @@ func unaryRecord() record {
 			{Name: "tags", Type: arrow.ListOf(arrow.BinaryTypes.String), Nullable: true},
 		}, nil),
 		rows:  1,
-		stats: vgirpc.CallStats{InputBatches: 1, OutputBatches: 2, InputRows: 3, OutputRows: 4, InputBytes: 5, OutputBytes: 6, WireIn: 7, WireOut: 8},
+		stats: vgirpc.CallStats{InputBatches: 1, OutputBatches: 2, InputRows: 3, OutputRows: 4, InputBytes: 5, OutputBytes: 6},
+		delivery: vgirpc.Delivery{
+			WireIn: 7, WireOut: 8, Externalized: 9, HTTPStatus: 200, RequestState: 10, ResponseState: 11,
+			SessionAction: "open", SessionID: "0123456789abcdef01234567",
+		},
 	}
 }
 
@@ -111,7 +115,7 @@ func TestRecordHasTheFieldsOfTheSpecification(t *testing.T) {
 		},
 		{
 			"sizes that the transport does not know are left out",
-			func(r *record) { r.stats.WireIn, r.stats.WireOut = 0, 0 },
+			func(r *record) { r.delivery = vgirpc.Delivery{} },
 			map[string]any{"request_bytes": nil, "response_bytes": nil},
 		},
 		{"a build with a version", func(r *record) { r.version = "1.2.3" }, map[string]any{"server_version": "1.2.3"}},

@@ -89,7 +89,7 @@ func BenchmarkProducerTurn(b *testing.B) {
 	for b.Loop() {
 		d.Turn(&tick, &reply)
 	}
-	d.End(0, 0)
+	d.End(vgirpc.Delivery{})
 }
 
 // begin opens an endless count stream on the core alone.

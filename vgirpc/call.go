@@ -50,6 +50,7 @@ type Call struct {
 	phase     Phase
 	requestID string
 	streamID  string
+	budget    ResponseBudget
 	fields    *wire.Schema // of the request
 	rows      int          // of the request
 
@@ -114,6 +115,10 @@ func (c *Call) RequestFields() *arrow.Schema {
 	}
 	return c.fields.Arrow()
 }
+
+// ResponseBudget is what the transport lets the response to this turn have; all
+// zero where it sets no bounds.
+func (c *Call) ResponseBudget() ResponseBudget { return c.budget }
 
 // RequestRows is how many rows the request's batch has: 1, or any number for a
 // method without parameters.

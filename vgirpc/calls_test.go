@@ -77,7 +77,7 @@ func (r *recorder) CallEnded(_ context.Context, call *vgirpc.Call, end *vgirpc.C
 	if end.Err != nil {
 		code = string(end.Err.Code)
 	}
-	if end.Stats.WireIn == 0 || end.Stats.WireOut == 0 {
+	if end.Delivery.WireIn == 0 || end.Delivery.WireOut == 0 {
 		code += " without wire bytes"
 	}
 	r.ended = append(r.ended, call.Method().Name()+" "+code)

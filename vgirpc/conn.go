@@ -250,7 +250,7 @@ func (c *Conn) Poll(wait time.Duration) (bool, error) {
 func (c *Conn) call(route Route, req *Request, in, out int64) error {
 	c.state.Store(connHandling)
 	d := c.s.Begin(c.ctx, route, req, &c.reply)
-	defer func() { d.End(c.r.Consumed()-in, c.w.Produced()-out) }()
+	defer func() { d.End(Delivery{WireIn: c.r.Consumed() - in, WireOut: c.w.Produced() - out}) }()
 	if c.debug {
 		c.logCall(d, req)
 	}

@@ -27,6 +27,25 @@ type Request struct {
 	Err error
 	// Peer is the other end.
 	Peer *Peer
+	// ID correlates the call's records, where the transport has its own way to
+	// carry one; else the metadata's identifier counts, or one is made up.
+	ID string
+	// Budget is what the transport lets one response have.
+	Budget ResponseBudget
+}
+
+// ResponseBudget bounds one response of a transport that answers whole turns,
+// as HTTP does. Numbers are bytes; 0 is without limit.
+type ResponseBudget struct {
+	// Limit is what the encoded response may have, framing included. One that
+	// is larger is replaced by an error.
+	Limit int64
+	// Preferred is the size that a batch should aim at, at most Limit.
+	Preferred int64
+	// Externalized is what may leave for external storage during one response.
+	Externalized int64
+	// Externalizing reports whether large batches leave for external storage.
+	Externalizing bool
 }
 
 // Reply is what one step of a call sends: batches of one IPC stream. A driver
@@ -84,6 +103,7 @@ type Dispatch struct {
 	begun   time.Time
 	err     *Error
 	cancel  bool
+	refused bool         // the handler was never asked
 	fits    *wire.Schema // an input schema other than the declared one that needs no cast
 }
 
@@ -118,13 +138,36 @@ func (s *Server) Route(meta wire.Metadata) Route {
 	return Route{b, b.handlers[meta.Value(wire.KeyMethod)]}
 }
 
+// Lookup finds a method by the names that a transport carries beside the
+// metadata, as the path of a URL does. The error tells the ways in which they
+// can miss (WIRE_PROTOCOL section 3.1).
+func (s *Server) Lookup(protocol, method string) (Route, error) {
+	b := s.bindings[protocol]
+	if b == nil {
+		return Route{}, s.unroutable(nil, protocol, method)
+	}
+	route := Route{b, b.handlers[method]}
+	if route.handler == nil {
+		return route, s.unroutable(b, protocol, method)
+	}
+	return route, nil
+}
+
+// Method is what the request names, nil when it names nothing that is hosted.
+func (r Route) Method() *Method {
+	if r.handler == nil {
+		return nil
+	}
+	return r.handler.method
+}
+
 // Begin begins the call that a request asks for and writes its first answer
 // into reply: a unary result, the refusal of a call, or what a stream sends
 // before its first turn. The driver writes the reply, takes turns while it is
 // not Done, and ends the call in every case.
 func (s *Server) Begin(ctx context.Context, route Route, req *Request, reply *Reply) *Dispatch {
 	d := &Dispatch{reply: reply, handler: route.handler}
-	d.call = Call{server: s, dispatch: d, peer: req.Peer, meta: req.Meta}
+	d.call = Call{server: s, dispatch: d, peer: req.Peer, meta: req.Meta, requestID: req.ID, budget: req.Budget}
 	d.ctx = callContext{ctx, &d.call}
 	if route.binding != nil {
 		d.call.protocol, d.call.hash = route.binding.protocol, route.binding.hash
@@ -212,22 +255,33 @@ func (s *Server) checkRoute(route Route, meta wire.Metadata) error {
 		return nil
 	}
 	protocol, ok := meta.Get(wire.KeyProtocol)
-	method := meta.Value(wire.KeyMethod)
+	if !ok {
+		return s.ProtocolNotSpecified()
+	}
+	return s.unroutable(route.binding, protocol, meta.Value(wire.KeyMethod))
+}
+
+// ProtocolNotSpecified refuses a request without a routing key.
+func (s *Server) ProtocolNotSpecified() *Error {
+	return protocolErrorf("ProtocolNotSpecifiedError", "request without %q: name one of the protocols hosted here (%s)",
+		wire.KeyProtocol, s.protocolNames()).WithKind(KindProtocolNotSpecified)
+}
+
+// unroutable says why names lead nowhere; b is the protocol's binding, if there
+// is one.
+func (s *Server) unroutable(b *binding, protocol, method string) *Error {
 	switch {
-	case !ok:
-		return protocolErrorf("ProtocolNotSpecifiedError", "request without %q: name one of the protocols hosted here (%s)",
-			wire.KeyProtocol, s.protocolNames()).WithKind(KindProtocolNotSpecified)
 	case !validName(protocol):
 		e := protocolErrorf("ProtocolNotSupportedError", "%q is not a protocol name; hosted here: %s", wire.KeyProtocol, s.protocolNames())
 		return e.unimplemented(KindProtocolNotSupported)
-	case route.binding == nil:
+	case b == nil:
 		e := protocolErrorf("ProtocolNotSupportedError", "protocol %s is not hosted here; hosted: %s", protocol, s.protocolNames())
 		return e.unimplemented(KindProtocolNotSupported)
 	case !validName(method):
 		e := protocolErrorf("MethodNotImplementedError", "%q is not a method name", wire.KeyMethod)
 		return e.unimplemented(KindMethodNotImplemented)
 	}
-	e := protocolErrorf("MethodNotImplementedError", "protocol %s has no method %s; it has %s", protocol, method, methodNames(route.binding.protocol))
+	e := protocolErrorf("MethodNotImplementedError", "protocol %s has no method %s; it has %s", protocol, method, methodNames(b.protocol))
 	return e.unimplemented(KindMethodNotImplemented)
 }
 
@@ -326,9 +380,44 @@ func (d *Dispatch) builtin(name string, req *Request) {
 // refuse answers a call that never reached its handler.
 func (d *Dispatch) refuse(err error) {
 	d.observe()
-	d.err = asError(err)
+	d.refused, d.err = true, asError(err)
 	d.reply.Batches = append(d.reply.Batches, d.errorBatch(d.reply.Schema, d.err))
 	d.reply.Done = true
+}
+
+// Refused reports whether the call failed before its handler was asked: what
+// was sent is not a call of the method (WIRE_PROTOCOL section 13).
+func (d *Dispatch) Refused() bool { return d.refused }
+
+// Err is why the call failed, nil as long as it has not.
+func (d *Dispatch) Err() *Error { return d.err }
+
+// Method is what is being called, nil when the request named nothing that is
+// hosted.
+func (d *Dispatch) Method() *Method { return d.call.method }
+
+// OutputSchema is the schema of an open stream's output.
+func (d *Dispatch) OutputSchema() *wire.Schema { return d.call.output }
+
+// RequestID correlates the call's records.
+func (d *Dispatch) RequestID() string { return d.call.RequestID() }
+
+// Replace puts an error in the place of what the reply sends: the driver found
+// that it cannot send that.
+func (d *Dispatch) Replace(err error, reply *Reply) {
+	d.reply = reply
+	reply.HeaderSchema, reply.Header, reply.Batches = nil, reply.Header[:0], reply.Batches[:0]
+	d.fail(err)
+	reply.Done = true
+}
+
+// ErrorBatch is the batch that tells a caller of an error on a stream without
+// columns: a driver's answer to what never became a call. requestID may be
+// empty.
+func (s *Server) ErrorBatch(err error, requestID string) wire.Batch {
+	d := Dispatch{}
+	d.call = Call{server: s, dispatch: &d, requestID: requestID}
+	return d.errorBatch(wire.EmptySchema(), asError(err))
 }
 
 func (d *Dispatch) errorBatch(schema *wire.Schema, e *Error) wire.Batch {
@@ -594,14 +683,13 @@ func (d *Dispatch) observe() {
 	}
 }
 
-// End ends the call and tells the observers what the transport carried for it,
-// in bytes. It must be called once for every Dispatch.
-func (d *Dispatch) End(wireIn, wireOut int64) {
+// End ends the call and tells the observers what the transport did for it. It
+// must be called once for every Dispatch.
+func (d *Dispatch) End(delivery Delivery) {
 	if !d.started {
 		return
 	}
-	d.call.stats.WireIn, d.call.stats.WireOut = wireIn, wireOut
-	end := CallEnd{Err: d.err, Cancelled: d.cancel, Duration: time.Since(d.begun), Stats: d.call.stats}
+	end := CallEnd{Err: d.err, Cancelled: d.cancel, Duration: time.Since(d.begun), Stats: d.call.stats, Delivery: delivery}
 	for _, o := range d.call.server.opts.Observers {
 		o.CallEnded(&d.ctx, &d.call, &end)
 	}

@@ -12,6 +12,7 @@ func HandleUnary[P, R any](s *Server, m *Unary[P, R], fn func(context.Context, P
 	s.handle(&handler{method: m.Method, unary: func(ctx context.Context, d *Dispatch, b *wire.Batch) error {
 		var params P
 		if err := decodeParams(m.Method, b, &params); err != nil {
+			d.refused = true
 			return err
 		}
 		result, err := fn(ctx, params)
@@ -106,6 +107,7 @@ func handleStream[P, S any](
 	h.open = func(ctx context.Context, d *Dispatch, b *wire.Batch) error {
 		var params P
 		if err := decodeParams(m, b, &params); err != nil {
+			d.refused = true
 			return err
 		}
 		state, err := open(ctx, params)

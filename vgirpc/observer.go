@@ -28,13 +28,30 @@ type CallEnd struct {
 	Cancelled bool   // the caller ended the stream with a cancel batch
 	Duration  time.Duration
 	Stats     CallStats
+	Delivery  Delivery
+}
+
+// Delivery is what a transport did for a call, or for one turn of a stream
+// where each turn is a request of its own. Numbers are bytes.
+type Delivery struct {
+	// WireIn and WireOut are what travelled, compressed where it was.
+	WireIn, WireOut int64
+	// Externalized is what was uploaded to external storage.
+	Externalized int64
+	// HTTPStatus is the status of the response, 0 on other transports.
+	HTTPStatus int
+	// RequestState and ResponseState are the sizes of the stream-state tokens
+	// that came and went.
+	RequestState, ResponseState int64
+	// SessionAction is what happened to the sticky session: "none", "open",
+	// "resume" or "close"; "" where there are no sessions. SessionID names it.
+	SessionAction, SessionID string
 }
 
 // CallStats counts what a call moved. Bytes of batches are logical: the sizes
-// of their Arrow buffers. Wire bytes are what the transport carried.
+// of their Arrow buffers.
 type CallStats struct {
 	InputBatches, OutputBatches int64
 	InputRows, OutputRows       int64
 	InputBytes, OutputBytes     int64
-	WireIn, WireOut             int64
 }

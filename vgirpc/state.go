@@ -134,8 +134,9 @@ func (t *stateType) decode(data []byte) (any, error) {
 
 // Resume takes up a stored stream where it stood: the result is ready for
 // [Dispatch.Turn]. The request's metadata is that of the request that brought
-// the snapshot.
-func (s *Server) Resume(ctx context.Context, snap *Snapshot, req *Request) (*Dispatch, error) {
+// the snapshot. What is logged before the turn goes out with reply, which is
+// the one to pass to Turn.
+func (s *Server) Resume(ctx context.Context, snap *Snapshot, req *Request, reply *Reply) (*Dispatch, error) {
 	b := s.bindings[snap.Protocol]
 	if b == nil || b.handlers[snap.Method] == nil || b.handlers[snap.Method].states == nil {
 		return nil, Errorf(InvalidArgument, "stored stream of %s/%s: no such stream is hosted here", snap.Protocol, snap.Method)
@@ -152,7 +153,10 @@ func (s *Server) Resume(ctx context.Context, snap *Snapshot, req *Request) (*Dis
 	d := &Dispatch{handler: h}
 	d.call = Call{
 		server: s, dispatch: d, method: h.method, protocol: b.protocol, hash: b.hash, peer: req.Peer, meta: req.Meta,
-		streamID: snap.StreamID, requestID: snap.RequestID,
+		streamID: snap.StreamID, requestID: snap.RequestID, budget: req.Budget,
+	}
+	if req.ID != "" {
+		d.call.requestID = req.ID
 	}
 	d.ctx = callContext{ctx, &d.call}
 	if d.call.output, err = s.storedOutput(h.method, snap); err != nil {
@@ -166,7 +170,7 @@ func (s *Server) Resume(ctx context.Context, snap *Snapshot, req *Request) (*Dis
 			return nil, err
 		}
 	}
-	d.reply = &Reply{}
+	d.reply = reply
 	d.observe()
 	return d, nil
 }

@@ -262,6 +262,18 @@ func (r *Reader) Drain() error {
 	}
 }
 
+// Reset makes the Reader read from src, as a new one would. It keeps its memory
+// and what it remembers of headers; batches that it lent are no longer valid.
+func (r *Reader) Reset(src io.Reader) {
+	r.release()
+	poison(r.store.cur)
+	r.store.settle()
+	r.src, r.r, r.w, r.err = src, 0, 0, nil
+	r.schema, r.failed, r.others = nil, nil, nil
+	r.pending, r.discarded, r.consumed = 0, 0, 0
+	r.dicts.reset()
+}
+
 // Close gives back what the Reader holds: its share of a budget, and memory. The
 // source is not closed; the Reader must not be used again.
 func (r *Reader) Close() {
@@ -377,6 +389,14 @@ func (r *Reader) sourceError() error {
 	return ErrTruncated
 }
 
+// truncated is why a body did not arrive whole.
+func (r *Reader) truncated() error {
+	if r.err != io.EOF { //nolint:errorlint // io.Reader's contract is identity
+		return r.err
+	}
+	return ErrTruncated
+}
+
 // makeRoom prepares the buffer for n more bytes in all, and grows it when the
 // last read filled it.
 func (r *Reader) makeRoom(n int) {
@@ -421,7 +441,7 @@ func (r *Reader) readFull(p []byte) error {
 	r.advance(n)
 	for n < len(p) {
 		if r.err != nil {
-			return ErrTruncated
+			return r.truncated()
 		}
 		got, err := r.src.Read(p[n:])
 		n += got

@@ -322,6 +322,20 @@ func (w *Writer) Flush() error {
 	return err
 }
 
+// Discard drops what is pending, and the open stream with it: the next one may
+// be opened.
+func (w *Writer) Discard() {
+	w.produced -= int64(w.Pending())
+	w.schema = nil
+	w.discard()
+}
+
+// Reset makes the Writer write to dst, as a new one would.
+func (w *Writer) Reset(dst io.Writer) {
+	w.Discard()
+	w.dst, w.produced = dst, 0
+}
+
 // discard drops what is pending and gives the buffer back.
 func (w *Writer) discard() {
 	if w.lent != nil && cap(w.buf) <= keepWriteBuffer {

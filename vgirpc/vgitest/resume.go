@@ -65,7 +65,7 @@ func (c *resuming) serveOne(ctx context.Context) error {
 	d := c.s.Begin(ctx, route, req, &c.reply)
 	defer func() {
 		if d != nil {
-			d.End(0, 0)
+			d.End(vgirpc.Delivery{})
 		}
 	}()
 	if c.reply.HeaderSchema != nil {
@@ -103,8 +103,8 @@ func (c *resuming) turn(ctx context.Context, d *vgirpc.Dispatch, req *vgirpc.Req
 	if err != nil {
 		return d, err
 	}
-	d.End(0, 0)
-	if d, err = c.s.Resume(ctx, snap, req); err != nil {
+	d.End(vgirpc.Delivery{})
+	if d, err = c.s.Resume(ctx, snap, req, &c.reply); err != nil {
 		return nil, err
 	}
 	d.Turn(in, &c.reply)
