@@ -47,7 +47,9 @@ func TestRecordHasTheFieldsOfTheSpecification(t *testing.T) {
 		},
 		"request_rows":  1.0,
 		"input_batches": 1.0, "output_batches": 2.0, "input_rows": 3.0, "output_rows": 4.0, "input_bytes": 5.0, "output_bytes": 6.0,
-		"request_bytes": 7.0, "response_bytes": 8.0,
+		"request_bytes": 7.0, "response_bytes": 8.0, "externalized_bytes": 9.0, "http_status": 200.0,
+		"request_state_bytes": 10.0, "response_state_bytes": 11.0,
+		"session_action": "open", "session_id": "0123456789abcdef01234567",
 	}
 	for _, tt := range []struct {
 		name   string
@@ -116,7 +118,10 @@ func TestRecordHasTheFieldsOfTheSpecification(t *testing.T) {
 		{
 			"sizes that the transport does not know are left out",
 			func(r *record) { r.delivery = vgirpc.Delivery{} },
-			map[string]any{"request_bytes": nil, "response_bytes": nil},
+			map[string]any{
+				"request_bytes": nil, "response_bytes": nil, "externalized_bytes": nil, "http_status": nil,
+				"request_state_bytes": nil, "response_state_bytes": nil, "session_action": nil, "session_id": nil,
+			},
 		},
 		{"a build with a version", func(r *record) { r.version = "1.2.3" }, map[string]any{"server_version": "1.2.3"}},
 		{"a clock that went backwards", func(r *record) { r.duration = -time.Second }, map[string]any{"duration_ms": 0.0}},

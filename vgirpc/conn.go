@@ -207,23 +207,33 @@ func (c *Conn) serveOne() error {
 	}
 	route := c.s.Route(meta)
 	req := Request{Meta: meta, Peer: c.peer}
-	switch {
-	case errors.Is(err, io.EOF):
-		req.Err = protocolErrorf("ProtocolError", "request stream without a batch: want exactly one")
-	case err == nil:
-		req.Batch, err = c.r.Take(route.Lifetime())
-		fallthrough
-	default:
-		req.Err = err
-	}
-	read := c.r.Consumed()
-	if err := c.r.Drain(); err != nil {
+	if err := req.Read(c.r, err, route.Lifetime()); err != nil {
 		return c.hopeless(err)
 	}
-	if req.Err == nil && c.r.Consumed()-read > wire.EndOfStreamBytes {
+	return c.call(route, &req, in, out)
+}
+
+// Read takes the batch of a request whose stream has been announced with the
+// error that is given, and reads the stream to its end. What is wrong with the
+// request while the reader is in step becomes its Err; any other error is
+// returned.
+func (req *Request) Read(r *wire.Reader, announced error, life wire.Lifetime) error {
+	switch {
+	case errors.Is(announced, io.EOF):
+		req.Err = protocolErrorf("ProtocolError", "request stream without a batch: want exactly one")
+	case announced == nil:
+		req.Batch, req.Err = r.Take(life)
+	default:
+		req.Err = announced
+	}
+	read := r.Consumed()
+	if err := r.Drain(); err != nil {
+		return err
+	}
+	if req.Err == nil && r.Consumed()-read > wire.EndOfStreamBytes {
 		req.Err = protocolErrorf("ProtocolError", "request stream with more than one batch: want exactly one")
 	}
-	return c.call(route, &req, in, out)
+	return nil
 }
 
 // Poll serves one call when its request arrives within wait, and reports

@@ -104,6 +104,8 @@ type Dispatch struct {
 	err     *Error
 	cancel  bool
 	refused bool         // the handler was never asked
+	// rehydrate completes a resumed state, as part of its first turn.
+	rehydrate func(context.Context) error
 	fits    *wire.Schema // an input schema other than the declared one that needs no cast
 }
 
@@ -464,6 +466,12 @@ func firstStep(ctx context.Context, d *Dispatch, params *wire.Batch) error {
 
 // turnStep runs one turn of a stream.
 func turnStep(ctx context.Context, d *Dispatch, in *wire.Batch) error {
+	if complete := d.rehydrate; complete != nil {
+		d.rehydrate = nil
+		if err := complete(ctx); err != nil {
+			return err
+		}
+	}
 	return d.stream.turn(ctx, d, in)
 }
 
@@ -621,6 +629,13 @@ func (d *Dispatch) Cancel() {
 				slog.String("method", d.call.method.fullName), slog.Any("panic", p))
 		}
 	}()
+	if complete := d.rehydrate; complete != nil {
+		if err := complete(&d.ctx); err != nil {
+			d.call.server.log.LogAttrs(&d.ctx, slog.LevelWarn, "a cancelled stream could not be rehydrated",
+				slog.String("method", d.call.method.fullName), slog.Any("error", err))
+			return
+		}
+	}
 	d.stream.onCancel(&d.ctx)
 }
 

@@ -1,10 +1,15 @@
 package vgirpc
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 
 	"github.com/vgirpc/vgirpc-go/vgirpc/internal/codec"
 	"github.com/vgirpc/vgirpc-go/wire"
@@ -33,7 +38,28 @@ type stateSet struct {
 type stateType struct {
 	typ  reflect.Type
 	plan *codec.Plan // nil: the state implements encoding.BinaryMarshaler
+	mark [markBytes]byte
 }
+
+// markBytes is the length of the mark before every stored state: what is left of
+// a digest of all that its reader must agree on. A state stored by a build that
+// laid it out otherwise is refused, never misread.
+const markBytes = 8
+
+// sign computes the mark of a state type of m.
+func (t *stateType) sign(m *Method) {
+	h := sha256.New()
+	for _, part := range [][]byte{[]byte(m.fullName), []byte(t.typ.String()), t.head(), m.output.Message(), m.input.Message()} {
+		var n [8]byte
+		binary.LittleEndian.PutUint64(n[:], uint64(len(part)))
+		h.Write(n[:])
+		h.Write(part)
+	}
+	copy(t.mark[:], h.Sum(nil))
+}
+
+// head is what every stored state of the type begins with, and is not stored.
+func (t *stateType) head() []byte { return t.plan.Message() }
 
 // newStateSet prepares the storage of the states that opening a stream of m may
 // return: those listed, or the type S itself.
@@ -59,6 +85,7 @@ func newStateSet[S any](m *Method, listed []any, wrap func(S) openStream) *state
 			set.err = fmt.Errorf("vgirpc: the stream state of %s cannot be stored: %w", m, err)
 			continue
 		}
+		st.sign(m)
 		set.types[t.String()] = st
 	}
 	return set
@@ -117,17 +144,39 @@ func (d *Dispatch) Snapshot() (*Snapshot, error) {
 	return snap, nil
 }
 
+// encode returns the mark and the state behind it: what it marshals itself to,
+// or its row as an IPC stream, less the schema message that all of them share.
 func (t *stateType) encode(state any) ([]byte, error) {
 	if t.plan == nil {
-		return state.(encoding.BinaryMarshaler).MarshalBinary() //nolint:forcetypeassert // checked at registration
+		data, err := state.(encoding.BinaryMarshaler).MarshalBinary() //nolint:forcetypeassert // checked at registration
+		return append(t.mark[:], data...), err
 	}
-	return t.plan.Marshal(reflect.ValueOf(state).UnsafePointer())
+	data, err := t.plan.Marshal(reflect.ValueOf(state).UnsafePointer())
+	if err != nil || len(data) == 0 {
+		return t.mark[:], err
+	}
+	head := len(t.head())
+	if head < markBytes || len(data) < head {
+		return nil, fmt.Errorf("vgirpc: a stored %v is %d bytes after a schema of %d", t.typ, len(data), head)
+	}
+	data = data[head-markBytes:]
+	copy(data, t.mark[:])
+	return data, nil
 }
 
+var errOtherLayout = errors.New("it was stored with another layout")
+
 func (t *stateType) decode(data []byte) (any, error) {
+	data, ok := bytes.CutPrefix(data, t.mark[:])
+	if !ok {
+		return nil, errOtherLayout
+	}
 	v := reflect.New(t.typ.Elem())
 	if t.plan == nil {
 		return v.Interface(), v.Interface().(encoding.BinaryUnmarshaler).UnmarshalBinary(data) //nolint:forcetypeassert // checked at registration
+	}
+	if len(data) > 0 {
+		data = slices.Concat(t.head(), data)
 	}
 	return v.Interface(), t.plan.Unmarshal(data, v.UnsafePointer())
 }
@@ -165,13 +214,11 @@ func (s *Server) Resume(ctx context.Context, snap *Snapshot, req *Request, reply
 	if d.stream, err = h.states.wrap(state); err != nil {
 		return nil, err
 	}
-	if r, ok := state.(Rehydrator); ok {
-		if err := r.Rehydrate(&d.ctx); err != nil {
-			return nil, err
-		}
-	}
 	d.reply = reply
 	d.observe()
+	if r, ok := state.(Rehydrator); ok {
+		d.rehydrate = r.Rehydrate
+	}
 	return d, nil
 }
 

@@ -65,6 +65,14 @@ func CompileResult(t reflect.Type, options ...string) (*Plan, error) {
 // Schema is the schema of the columns that the plan makes.
 func (p *Plan) Schema() *wire.Schema { return p.schema }
 
+// Message is the plan's schema as an IPC message, nil for no plan.
+func (p *Plan) Message() []byte {
+	if p == nil {
+		return nil
+	}
+	return p.schema.Message()
+}
+
 // Borrows reports whether decoded values never refer to the batch's memory,
 // but for fields that are declared borrow: the body may then be read into
 // memory that is used again (wire.Borrow) without costing a copy.

@@ -1,0 +1,146 @@
+package httpclient
+
+import (
+	"io"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/vgirpc/vgirpc-go/wire"
+)
+
+// keepBody is the largest request buffer that is used again, in bytes.
+const keepBody = 1 << 20
+
+// requestBody is the body of one request. net/http may still be reading it when
+// the answer has arrived, so its memory is used again only when the call and
+// every reader have let go of it.
+type requestBody struct {
+	pool  *sync.Pool
+	w     *wire.Writer
+	plain []byte
+	coded []byte // plain as zstd
+	zstd  bool   // coded is what is sent
+	refs  atomic.Int32
+	first bodyReader
+	again func() (io.ReadCloser, error)
+}
+
+func newRequestBody(pool *sync.Pool) *requestBody {
+	b := &requestBody{pool: pool}
+	b.w = wire.NewWriter(b)
+	b.again = func() (io.ReadCloser, error) {
+		r := &bodyReader{body: b}
+		b.refs.Add(1)
+		return r, nil
+	}
+	return b
+}
+
+// encode writes batch as a complete stream. On an error b must not be used
+// again.
+func (b *requestBody) encode(batch *wire.Batch) error {
+	b.refs.Store(1)
+	if err := b.w.Open(batch.Schema); err != nil {
+		return err
+	}
+	if err := b.w.Batch(batch); err != nil {
+		return err
+	}
+	if err := b.w.Close(); err != nil {
+		return err
+	}
+	return b.w.Flush()
+}
+
+// compress makes zstd of what was encoded.
+func (b *requestBody) compress(enc *zstd.Encoder) {
+	b.coded = enc.EncodeAll(b.plain, b.coded[:0])
+	b.zstd = true
+}
+
+// Write collects what the Writer flushes.
+func (b *requestBody) Write(p []byte) (int, error) {
+	b.plain = append(b.plain, p...)
+	return len(p), nil
+}
+
+// WriteBuffers implements [wire.BuffersWriter].
+func (b *requestBody) WriteBuffers(parts net.Buffers) (int64, error) {
+	n := 0
+	for _, p := range parts {
+		n += len(p)
+	}
+	b.plain = slices.Grow(b.plain, n)
+	for _, p := range parts {
+		b.plain = append(b.plain, p...)
+	}
+	return int64(n), nil
+}
+
+func (b *requestBody) bytes() []byte {
+	if b.zstd {
+		return b.coded
+	}
+	return b.plain
+}
+
+// reader returns the one reader of b that costs nothing; there is one for each
+// attempt that is over.
+func (b *requestBody) reader() io.ReadCloser {
+	if b.refs.Load() == 1 {
+		b.refs.Add(1)
+		b.first.body, b.first.off = b, 0
+		return &b.first
+	}
+	r := &bodyReader{body: b}
+	b.refs.Add(1)
+	return r
+}
+
+// release lets go of b once.
+func (b *requestBody) release() {
+	if b.refs.Add(-1) != 0 || cap(b.plain) > keepBody || cap(b.coded) > keepBody {
+		return
+	}
+	b.plain, b.coded, b.zstd = b.plain[:0], b.coded[:0], false
+	b.pool.Put(b)
+}
+
+// bodyReader reads a body once. Its methods may be called at once: net/http
+// closes a body that it is still reading when a call is cancelled.
+type bodyReader struct {
+	mu   sync.Mutex
+	body *requestBody // nil when closed
+	off  int
+}
+
+// Read implements io.Reader.
+func (r *bodyReader) Read(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.body == nil {
+		return 0, net.ErrClosed
+	}
+	n := copy(p, r.body.bytes()[r.off:])
+	r.off += n
+	if n == 0 && len(p) > 0 {
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
+// Close lets go of the body. Closing again does nothing.
+func (r *bodyReader) Close() error {
+	r.mu.Lock()
+	b := r.body
+	r.body = nil
+	r.mu.Unlock()
+	if b != nil {
+		b.release()
+	}
+	return nil
+}
