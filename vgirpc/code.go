@@ -56,4 +56,6 @@ const (
 	KindProtocolNotSpecified    = "protocol_not_specified"
 	KindProtocolNotSupported    = "protocol_not_supported"
 	KindProtocolVersionMismatch = "protocol_version_mismatch"
+	KindSessionLost             = "session_lost"
+	KindServerDraining          = "server_draining"
 )

@@ -103,10 +103,10 @@ type Dispatch struct {
 	begun   time.Time
 	err     *Error
 	cancel  bool
-	refused bool         // the handler was never asked
+	refused bool // the handler was never asked
 	// rehydrate completes a resumed state, as part of its first turn.
 	rehydrate func(context.Context) error
-	fits    *wire.Schema // an input schema other than the declared one that needs no cast
+	fits      *wire.Schema // an input schema other than the declared one that needs no cast
 }
 
 // Route is what a request's metadata asks for, before anything is checked.
@@ -374,8 +374,19 @@ func (d *Dispatch) builtin(name string, req *Request) {
 		e := protocolErrorf("MethodNotImplementedError", "%s was retired: call list_protocols and describe of %s", name, ReflectionName)
 		d.refuse(e.unimplemented(KindMethodNotImplemented))
 	default:
-		e := protocolErrorf("MethodNotImplementedError", "the server has no method of that name")
-		d.refuse(e.unimplemented(KindMethodNotImplemented))
+		h := s.builtins[name]
+		if h == nil {
+			e := protocolErrorf("MethodNotImplementedError", "the server has no method of that name")
+			d.refuse(e.unimplemented(KindMethodNotImplemented))
+			return
+		}
+		d.handler, d.call.method = h, h.method
+		d.reply.reset(h.method.errorSchema())
+		if err := h.checkParams(req.Batch.Schema); err != nil {
+			d.refuse(err)
+			return
+		}
+		d.start(req)
 	}
 }
 

@@ -2,6 +2,9 @@ package vgirpc
 
 import (
 	"context"
+	"fmt"
+	"reflect"
+	"strings"
 
 	"github.com/vgirpc/vgirpc-go/wire"
 )
@@ -21,6 +24,35 @@ func HandleUnary[P, R any](s *Server, m *Unary[P, R], fn func(context.Context, P
 		}
 		return encodeOne(m.result, &d.reply.enc, &result, &d.reply.data)
 	}})
+}
+
+// HandleBuiltin registers a method of the server itself, which a transport brings
+// along: its name begins with two underscores, it belongs to no protocol, and
+// its records go by the primary one. The result is a batch with a row for each
+// element. It fails for another name, and for one that is taken.
+func HandleBuiltin[P, Row any](s *Server, name string, fn func(context.Context, P) ([]Row, error)) error {
+	if !strings.HasPrefix(name, "__") || name == wire.MethodTransport || name == wire.MethodDescribe || s.builtins[name] != nil {
+		return fmt.Errorf("vgirpc: built-in method %q: want a new name that begins with two underscores", name)
+	}
+	m := newMethod[P](s.order[0].protocol, name, KindUnary, MethodOptions{})
+	m.result = rowPlan(m, "result", reflect.TypeFor[Row]())
+	h := &handler{method: m, unary: func(ctx context.Context, d *Dispatch, b *wire.Batch) error {
+		var params P
+		if err := decodeParams(m, b, &params); err != nil {
+			d.refused = true
+			return err
+		}
+		rows, err := fn(ctx, params)
+		if err != nil {
+			return err
+		}
+		return encodeRows(m.result, &d.reply.enc, rows, &d.reply.data)
+	}}
+	if s.builtins == nil {
+		s.builtins = map[string]*handler{}
+	}
+	s.builtins[name] = h
+	return nil
 }
 
 // StreamOptions describe a stream's handler beyond its functions.

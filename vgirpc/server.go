@@ -44,6 +44,9 @@ type ServerOptions struct {
 	// connection's calls and is cancelled when the connection ends. An error
 	// refuses the connection.
 	OnConnect func(ctx context.Context, peer *Peer) (context.Context, error)
+	// Offload moves large batches out of band. Every batch stays in band when
+	// nil, and a pointer that arrives is refused.
+	Offload Offload
 	// SHM says that shared memory may be used beside a pipe (WIRE_PROTOCOL
 	// section 15).
 	SHM bool
@@ -63,7 +66,8 @@ type Server struct {
 	bindings map[string]*binding // by protocol name
 	order    []*binding          // registration order, reflection last
 
-	transportOptions *Method // the server's own method of that name
+	transportOptions *Method             // the server's own method of that name
+	builtins         map[string]*handler // methods of the server that its transports bring
 
 	sealOnce sync.Once
 	sealErr  error
@@ -196,6 +200,19 @@ func (s *Server) Seal() error {
 
 // ID is the server's identifier, the same for the life of the process.
 func (s *Server) ID() string { return s.opts.ServerID }
+
+// Offload is what moves large batches out of band, nil without.
+func (s *Server) Offload() Offload { return s.opts.Offload }
+
+// Limits are what bounds what is read from a peer, the shared budget included.
+func (s *Server) Limits() wire.Limits { return s.opts.Limits }
+
+// Schemas is the cache of schemas that all connections share. A transport hands
+// it to its readers.
+func (s *Server) Schemas() *wire.SchemaCache { return s.schemas }
+
+// Logger is where the server and its transports tell operators.
+func (s *Server) Logger() *slog.Logger { return s.log }
 
 // Protocols lists what the server hosts, in registration order, with the
 // framework's own protocols last.

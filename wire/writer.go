@@ -330,6 +330,9 @@ func (w *Writer) Discard() {
 	w.discard()
 }
 
+// Redirect makes the Writer hand what it has collected, and what follows, to dst.
+func (w *Writer) Redirect(dst io.Writer) { w.dst = dst }
+
 // Reset makes the Writer write to dst, as a new one would.
 func (w *Writer) Reset(dst io.Writer) {
 	w.Discard()

@@ -25,18 +25,13 @@ type requestBody struct {
 	coded []byte // plain as zstd
 	zstd  bool   // coded is what is sent
 	refs  atomic.Int32
-	first bodyReader
-	again func() (io.ReadCloser, error)
+	again func() (io.ReadCloser, error) // for http.Request.GetBody
 }
 
 func newRequestBody(pool *sync.Pool) *requestBody {
 	b := &requestBody{pool: pool}
 	b.w = wire.NewWriter(b)
-	b.again = func() (io.ReadCloser, error) {
-		r := &bodyReader{body: b}
-		b.refs.Add(1)
-		return r, nil
-	}
+	b.again = func() (io.ReadCloser, error) { return b.reader(), nil }
 	return b
 }
 
@@ -88,17 +83,11 @@ func (b *requestBody) bytes() []byte {
 	return b.plain
 }
 
-// reader returns the one reader of b that costs nothing; there is one for each
-// attempt that is over.
+// reader returns a reader of b as it is now. It is a new one each time: net/http
+// may close one again after its request is over.
 func (b *requestBody) reader() io.ReadCloser {
-	if b.refs.Load() == 1 {
-		b.refs.Add(1)
-		b.first.body, b.first.off = b, 0
-		return &b.first
-	}
-	r := &bodyReader{body: b}
 	b.refs.Add(1)
-	return r
+	return &bodyReader{body: b, rest: b.bytes()}
 }
 
 // release lets go of b once.
@@ -115,7 +104,7 @@ func (b *requestBody) release() {
 type bodyReader struct {
 	mu   sync.Mutex
 	body *requestBody // nil when closed
-	off  int
+	rest []byte
 }
 
 // Read implements io.Reader.
@@ -125,8 +114,8 @@ func (r *bodyReader) Read(p []byte) (int, error) {
 	if r.body == nil {
 		return 0, net.ErrClosed
 	}
-	n := copy(p, r.body.bytes()[r.off:])
-	r.off += n
+	n := copy(p, r.rest)
+	r.rest = r.rest[n:]
 	if n == 0 && len(p) > 0 {
 		return 0, io.EOF
 	}
@@ -137,7 +126,7 @@ func (r *bodyReader) Read(p []byte) (int, error) {
 func (r *bodyReader) Close() error {
 	r.mu.Lock()
 	b := r.body
-	r.body = nil
+	r.body, r.rest = nil, nil
 	r.mu.Unlock()
 	if b != nil {
 		b.release()

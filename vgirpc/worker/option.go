@@ -24,10 +24,11 @@ type Option interface {
 
 // Setup is a worker that is being put together, as an [Option] sees it.
 type Setup struct {
-	server    *vgirpc.Server
-	transport Transport
-	chosenBy  string
-	atExit    []func(context.Context) error
+	server        *vgirpc.Server
+	transport     Transport
+	chosenBy      string
+	beforeServing []func(context.Context) error
+	atExit        []func(context.Context) error
 }
 
 // Server is what the worker serves. It is not sealed yet.
@@ -42,6 +43,13 @@ func (s *Setup) Serve(flag string, t Transport) error {
 	}
 	s.transport, s.chosenBy = t, flag
 	return nil
+}
+
+// BeforeServing makes the worker call f when every option was applied, the first
+// one first: the server's options are as they will be, and f may seal it. An
+// error is that of an Apply.
+func (s *Setup) BeforeServing(f func(context.Context) error) {
+	s.beforeServing = append(s.beforeServing, f)
 }
 
 // AtExit makes the worker call f when it has stopped serving, the last one

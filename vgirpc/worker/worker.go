@@ -115,7 +115,7 @@ func (w *worker) parse(args []string, out io.Writer) (done bool, err error) {
 	}
 	version := flags.Bool("version", false, "print the version")
 	help := flags.BoolP("help", "h", false, "print this text")
-	if err := flags.Parse(args); err != nil {
+	if err := flags.Parse(JoinOptionalValues(flags, args)); err != nil {
 		return false, err
 	}
 	switch {
@@ -184,6 +184,11 @@ func (w *worker) apply(ctx context.Context) error {
 	w.drain = opts.Conns.DrainTimeout
 	if w.drain == 0 {
 		w.drain = defaultDrain
+	}
+	for _, f := range w.setup.beforeServing {
+		if err := f(ctx); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -1,0 +1,53 @@
+package external
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"regexp"
+)
+
+// invalidURL stands in diagnostics for what is not a URL with a host.
+const invalidURL = "<invalid-url>"
+
+// Redact is how a URL may be shown: scheme, host, port and path. Userinfo,
+// query and fragment are credentials (WIRE_PROTOCOL section 12, "Fetch
+// safety").
+func Redact(rawURL string) string {
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return invalidURL
+	}
+	return redactURL(u)
+}
+
+func redactURL(u *url.URL) string {
+	if u.Scheme == "" || u.Host == "" {
+		return invalidURL
+	}
+	return u.Scheme + "://" + u.Host + u.EscapedPath()
+}
+
+// urlInText is a URL and whatever sticks to it: too much may go, too little
+// must not stay.
+var urlInText = regexp.MustCompile(`[A-Za-z][A-Za-z0-9+.-]*://\S+`)
+
+// redactError is err as text without anything secret of the URLs in it. The
+// error itself must not be wrapped: whoever walks its chain would find them.
+func redactError(err error) string {
+	var u *url.Error
+	if errors.As(err, &u) {
+		return u.Op + " " + Redact(u.URL) + ": " + redactError(u.Err)
+	}
+	return urlInText.ReplaceAllStringFunc(err.Error(), Redact)
+}
+
+// endOfContext is the part of err that callers branch on and that holds no URL.
+func endOfContext(err error) error {
+	for _, end := range []error{context.Canceled, context.DeadlineExceeded} {
+		if errors.Is(err, end) {
+			return end
+		}
+	}
+	return nil
+}

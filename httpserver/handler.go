@@ -1,0 +1,324 @@
+package httpserver
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"sync/atomic"
+
+	"github.com/go-chi/chi/v5"
+
+	"github.com/vgirpc/vgirpc-go/auth"
+	"github.com/vgirpc/vgirpc-go/httpserver/internal/encoding"
+	"github.com/vgirpc/vgirpc-go/httpserver/internal/seal"
+	"github.com/vgirpc/vgirpc-go/httpserver/internal/session"
+	"github.com/vgirpc/vgirpc-go/httpserver/internal/unauthorized"
+	"github.com/vgirpc/vgirpc-go/vgirpc"
+)
+
+// Handler serves a server's calls over HTTP. It is an http.Handler, to be mounted
+// as it is or behind http.StripPrefix.
+type Handler struct {
+	server   *vgirpc.Server
+	opts     Options
+	log      *slog.Logger
+	offload  vgirpc.Offload
+	keys     *seal.KeyRing
+	calls    *callCache // nil: off
+	codings  *encoding.Codings
+	sessions *session.Registry // nil: off
+	refusals *unauthorized.Responder
+	health   []byte
+
+	capabilities []header // of every response
+	echo         []header // of a response that opens a session
+	root         http.Handler
+	workspaces   workspaces
+	inFlight     atomic.Int64
+	started      atomic.Bool
+}
+
+// header is a response header, its name in canonical form.
+type header struct {
+	name  string
+	value []string
+}
+
+func newHeader(name, value string) header {
+	return header{http.CanonicalHeaderKey(name), []string{value}}
+}
+
+// New returns a handler for server, which it seals: handlers are registered
+// before. It fails when an option makes no sense, and when the state of a
+// stream cannot be stored between two requests, naming the method and the
+// field.
+func New(server *vgirpc.Server, opts Options) (*Handler, error) {
+	opts, err := withDefaults(opts)
+	if err != nil {
+		return nil, err
+	}
+	if err := storable(server); err != nil {
+		return nil, err
+	}
+	h := &Handler{server: server, opts: opts, log: server.Logger(), offload: server.Offload(), keys: opts.Keys}
+	if h.keys == nil {
+		h.keys = seal.RandomKeyRing()
+		h.log.Warn("no token key is configured: a random one seals streams and sessions, " +
+			"which end with this process and go on at no other")
+	}
+	if opts.CallCache > 0 {
+		h.calls = newCallCache(opts.CallCache)
+	}
+	if h.codings, err = encoding.New(encoding.Options{NoResponse: opts.NoCompression, NoZstd: opts.NoZstd}); err != nil {
+		return nil, fmt.Errorf("httpserver: %w", err)
+	}
+	if err := h.hostSessions(); err != nil {
+		return nil, err
+	}
+	if err := h.hostRefusals(); err != nil {
+		return nil, err
+	}
+	if opts.Uploads != nil {
+		if err := h.hostUploads(opts.Uploads); err != nil {
+			return nil, err
+		}
+	}
+	h.health = fmt.Appendf(nil, `{"status":"ok","server_id":%q,"protocol":%q}`, server.ID(), server.Protocols()[0].Name())
+	h.advertise()
+	return h, h.route()
+}
+
+// storable checks that every stream can be stored.
+func storable(server *vgirpc.Server) error {
+	if err := server.Seal(); err != nil {
+		return err
+	}
+	for _, p := range server.Protocols() {
+		for _, m := range p.Methods() {
+			if err := server.StateError(m); err != nil {
+				return fmt.Errorf("httpserver: a stream must be storable between requests: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// hostRefusals prepares the answers to callers who are not let in.
+func (h *Handler) hostRefusals() (err error) {
+	proxies := append(auth.ProxyHeaders(h.opts.Auth), h.opts.ProxyAuthHeaders...)
+	h.refusals, err = unauthorized.New(unauthorized.Options{Challenge: h.opts.Challenge, ProxyHeaders: proxies, Logger: h.log})
+	if err != nil {
+		return fmt.Errorf("httpserver: %w", err)
+	}
+	return nil
+}
+
+// advertise computes the capability headers (WIRE_PROTOCOL section 10).
+func (h *Handler) advertise() {
+	add := func(name, value string) { h.capabilities = append(h.capabilities, newHeader(name, value)) }
+	number := func(name string, n int64) {
+		if n > 0 {
+			add(name, strconv.FormatInt(n, 10))
+		}
+	}
+	add("VGI-Accept-Max-Response-Bytes-Support", "true")
+	add("VGI-Externalization-Enabled", strconv.FormatBool(h.offload != nil))
+	add("VGI-Supported-Encodings", h.codings.Advertised())
+	number("VGI-Max-Request-Bytes", h.opts.MaxRequestBytes)
+	number("VGI-Max-Response-Bytes", h.opts.MaxResponseBytes)
+	number("VGI-Max-Externalized-Response-Bytes", h.opts.MaxExternalizedResponseBytes)
+	if h.opts.Uploads != nil {
+		add("VGI-Upload-URL-Support", "true")
+		number("VGI-Max-Upload-Bytes", h.opts.Uploads.MaxUploadBytes())
+	}
+	if demandsProof(h.opts.Auth) {
+		add("VGI-Proxy-Proof-Required", "true")
+	}
+	if h.sessions != nil {
+		add("VGI-Sticky-Enabled", "true")
+		number("VGI-Sticky-Default-TTL", int64(h.sessions.TTL().Seconds()))
+		if names := echoNames(h.opts.Sticky.EchoHeaders); names != "" {
+			add("VGI-Sticky-Echo-Headers", names)
+		}
+	}
+}
+
+// demandsProof reports whether requests without a proxy's proof are refused.
+func demandsProof(a auth.Authenticator) bool {
+	for _, name := range auth.ProxyHeaders(a) {
+		if http.CanonicalHeaderKey(name) == "Vgi-Proxy-Proof" {
+			return true
+		}
+	}
+	return false
+}
+
+// exposed are the headers that pages of other origins may read.
+func (h *Handler) exposed() []string {
+	names := []string{
+		"WWW-Authenticate", "X-Request-ID", "X-VGI-Content-Encoding", "X-VGI-RPC-Error", "VGI-Auth-Reason", "VGI-Auth-Proxy-Required",
+		"Retry-After",
+	}
+	for _, c := range h.capabilities {
+		names = append(names, c.name)
+	}
+	if h.sessions != nil {
+		names = append(names, "VGI-Session", "VGI-Session-Close")
+		for _, e := range h.echo {
+			names = append(names, e.name)
+		}
+	}
+	return names
+}
+
+// route builds the router.
+func (h *Handler) route() error {
+	r := chi.NewRouter()
+	r.NotFound(h.notFound)
+	r.MethodNotAllowed(h.methodNotAllowed)
+	p := h.opts.Prefix
+	for _, verb := range []string{http.MethodGet, http.MethodHead, http.MethodOptions} {
+		r.Method(verb, p+"/health", http.HandlerFunc(h.serveHealth))
+	}
+	r.Post(p+"/{protocol}/{method}", h.serveUnary)
+	r.Post(p+"/{protocol}/{method}/init", h.serveInit)
+	r.Post(p+"/{protocol}/{method}/exchange", h.serveExchange)
+	r.Post(p+"/{method}", h.serveReserved)
+	if h.opts.Uploads != nil {
+		r.Post(p+"/__upload_url__/init", h.serveUploads)
+	}
+	if h.sessions != nil {
+		r.Delete(p+"/__session__", h.serveTeardown)
+	}
+	h.root = h.authenticated(r)
+	return nil
+}
+
+// Names of headers, in canonical form.
+const (
+	headerContentType = "Content-Type"
+	headerRequestID   = "X-Request-Id"
+	headerRPCError    = "X-Vgi-Rpc-Error"
+)
+
+// ServeHTTP answers one request.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	out := w.Header()
+	for i := range h.capabilities {
+		out[h.capabilities[i].name] = h.capabilities[i].value
+	}
+	if id := r.Header[headerRequestID]; len(id) == 1 && usableID(id[0]) {
+		out[headerRequestID] = id
+	} else {
+		out[headerRequestID] = []string{newID()}
+	}
+	h.root.ServeHTTP(w, r)
+}
+
+// maxID is the length of the longest identifier that is taken over from a
+// caller.
+const maxID = 128
+
+// usableID bounds what a caller may put into logs: printable ASCII.
+func usableID(s string) bool {
+	if s == "" || len(s) > maxID {
+		return false
+	}
+	for i := range len(s) {
+		if s[i] <= ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
+
+// newID is a fresh identifier of 16 hex digits.
+func newID() string {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // crypto/rand.Read does not fail
+	return hex.EncodeToString(b[:])
+}
+
+// identityKey finds the caller's identity in a request's context.
+type identityKey struct{}
+
+// authenticated lets through only whom Auth accepts.
+func (h *Handler) authenticated(next http.Handler) http.Handler {
+	if h.opts.Auth == nil {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if unauthorized.Exempt(r, h.opts.Prefix) {
+			next.ServeHTTP(w, r)
+			return
+		}
+		id, err := h.opts.Auth.Authenticate(r)
+		if err != nil {
+			h.refusals.Write(w, r, err)
+			return
+		}
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), identityKey{}, &id)))
+	})
+}
+
+// serveHealth answers load balancers, and clients that ask for capabilities. It
+// says that the process lives, whatever its state.
+func (h *Handler) serveHealth(w http.ResponseWriter, r *http.Request) {
+	out := w.Header()
+	out[headerContentType] = []string{"application/json"}
+	out["Cache-Control"] = []string{"public, max-age=300"}
+	out["Content-Length"] = []string{strconv.Itoa(len(h.health))}
+	if r.Method != http.MethodOptions {
+		out["Cache-Control"] = []string{"no-store"}
+	}
+	if r.Method == http.MethodGet {
+		_, _ = w.Write(h.health) // the peer may be gone
+		return
+	}
+	if r.Method == http.MethodOptions {
+		delete(out, "Content-Length")
+		out["Allow"] = []string{"GET, HEAD, OPTIONS"}
+	}
+	w.WriteHeader(http.StatusOK)
+}
+
+// notFound answers a path that leads nowhere.
+func (h *Handler) notFound(w http.ResponseWriter, r *http.Request) {
+	h.refuse(w, r, http.StatusNotFound, unknownPath())
+}
+
+func unknownPath() *vgirpc.Error {
+	return &vgirpc.Error{
+		Code: vgirpc.Unimplemented, Kind: vgirpc.KindMethodNotImplemented, Type: "MethodNotImplementedError",
+		Message: "no such path: calls go to {prefix}/{protocol}/{method}, /init and /exchange",
+	}
+}
+
+// methodNotAllowed tells a path that is called with the wrong verb from one that
+// leads nowhere.
+func (h *Handler) methodNotAllowed(w http.ResponseWriter, r *http.Request) {
+	route := chi.RouteContext(r.Context())
+	if name := route.URLParam("protocol"); name != "" && !h.hosts(name) {
+		h.notFound(w, r)
+		return
+	}
+	if route.URLParam("protocol") == "" && r.Method == http.MethodGet {
+		h.notFound(w, r)
+		return
+	}
+	w.Header()["Allow"] = []string{http.MethodPost}
+	http.Error(w, "calls are made with POST", http.StatusMethodNotAllowed)
+}
+
+func (h *Handler) hosts(protocol string) bool {
+	for _, p := range h.server.Protocols() {
+		if p.Name() == protocol {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,330 @@
+package httpserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"github.com/go-chi/chi/v5"
+
+	"github.com/vgirpc/vgirpc-go/httpserver/internal/encoding"
+	"github.com/vgirpc/vgirpc-go/httpserver/internal/session"
+	"github.com/vgirpc/vgirpc-go/vgirpc"
+	"github.com/vgirpc/vgirpc-go/wire"
+)
+
+// arrowType is the content type of every call and its answer.
+const arrowType = "application/vnd.apache.arrow.stream"
+
+// request is one request for a call. It is the context of what it runs, so that
+// handlers find their cookies and their session.
+type request struct {
+	context.Context //nolint:containedctx // it is a context
+
+	h       *Handler
+	r       *http.Request
+	w       http.ResponseWriter
+	ws      *workspace
+	body    countedBody
+	decoder *encoding.Reader // nil: the body is not compressed
+	peer    vgirpc.Peer
+	route   vgirpc.Route
+	target
+	budget   vgirpc.ResponseBudget
+	client   int64 // the client's own limit of the response
+	delivery vgirpc.Delivery
+	session  *session.Call // nil: there are no sessions
+}
+
+// target is what a path calls.
+type target struct {
+	protocol string // "" for the server's own methods
+	method   string
+	streams  bool // the path is one of a stream
+}
+
+// named is the target of a path that names a protocol and a method.
+func named(r *http.Request, streams bool) target {
+	return target{chi.URLParam(r, "protocol"), chi.URLParam(r, "method"), streams}
+}
+
+type requestKey struct{}
+
+// Value returns the request for its key and asks the parent for the rest.
+func (q *request) Value(key any) any {
+	if key == (requestKey{}) {
+		return q
+	}
+	return q.Context.Value(key)
+}
+
+// requestFrom is the request that a handler's context belongs to, nil on other
+// transports.
+func requestFrom(ctx context.Context) *request {
+	q, _ := ctx.Value(requestKey{}).(*request)
+	return q
+}
+
+// countedBody counts what is read of a body.
+type countedBody struct {
+	src io.Reader
+	n   int64
+}
+
+// Read reads from the body.
+func (b *countedBody) Read(p []byte) (int, error) {
+	n, err := b.src.Read(p)
+	b.n += int64(n)
+	return n, err
+}
+
+// statusError is why a request never becomes a call.
+type statusError struct {
+	status int
+	err    error
+}
+
+// Error is the text of what is wrong.
+func (e *statusError) Error() string { return e.err.Error() }
+
+// Unwrap returns what is wrong.
+func (e *statusError) Unwrap() error { return e.err }
+
+func refusal(status int, format string, args ...any) *statusError {
+	return &statusError{status, &vgirpc.Error{
+		Code: vgirpc.InvalidArgument, Type: "ProtocolError", Message: fmt.Sprintf(format, args...),
+	}}
+}
+
+// begin checks what a request says outside its body, in the order of the
+// specification, and makes it ready to be read. The returned function ends it.
+func (h *Handler) begin(w http.ResponseWriter, r *http.Request, to target) (*request, func(), error) {
+	q := &request{Context: r.Context(), h: h, r: r, w: w, target: to}
+	q.peer = vgirpc.Peer{Kind: vgirpc.TransportHTTP, Addr: r.RemoteAddr, UID: -1, PID: -1}
+	if id, ok := q.Context.Value(identityKey{}).(*vgirpc.Identity); ok {
+		q.peer.Identity = *id
+	}
+	if err := q.admit(); err != nil {
+		return nil, nil, err
+	}
+	if n := h.inFlight.Add(1); h.opts.MaxInFlight > 0 && n > int64(h.opts.MaxInFlight) {
+		h.inFlight.Add(-1)
+		return nil, nil, &statusError{http.StatusServiceUnavailable, &vgirpc.Error{
+			Code: vgirpc.Unavailable, Type: "BusyError", Message: fmt.Sprintf("%d calls are in progress (MaxInFlight)", n-1),
+			Details: []vgirpc.Detail{vgirpc.RetryInfo{RetryDelaySeconds: 1}},
+		}}
+	}
+	q.ws = h.workspaces.get(h.server, q.source())
+	q.bindTokens()
+	return q, q.end, nil
+}
+
+// admit checks the bounds, the route and the content type.
+func (q *request) admit() error {
+	limit, err := clientLimit(q.r.Header)
+	if err != nil {
+		return &statusError{http.StatusBadRequest, err}
+	}
+	q.client, q.budget = limit, q.h.budget(limit, 0)
+	if q.protocol != "" {
+		if q.route, err = q.h.server.Lookup(q.protocol, q.method); err != nil {
+			return &statusError{http.StatusNotFound, err}
+		}
+	}
+	if got := q.r.Header[headerContentType]; len(got) != 1 || !isArrow(got[0]) {
+		return refusal(http.StatusUnsupportedMediaType, "Content-Type %.128q: want %s", got, arrowType)
+	}
+	if q.route.Streams() != q.streams {
+		if q.streams {
+			return refusal(http.StatusBadRequest, "%s is a unary method: call it without /init and /exchange", q.method)
+		}
+		return refusal(http.StatusBadRequest, "%s is a stream: open it at /init, and go on at /exchange", q.method)
+	}
+	coding, err := q.h.codings.Requested(q.r.Header)
+	if err != nil {
+		if unsupported, ok := errors.AsType[*encoding.UnsupportedError](err); ok {
+			q.w.Header()["Accept-Encoding"] = []string{unsupported.Accept}
+		}
+		return &statusError{http.StatusUnsupportedMediaType, &vgirpc.Error{
+			Code: vgirpc.InvalidArgument, Type: "ProtocolError", Message: err.Error(), Cause: err,
+		}}
+	}
+	return q.open(coding)
+}
+
+// isArrow reports whether a content type is that of calls, whatever its
+// parameters.
+func isArrow(value string) bool {
+	if value == arrowType {
+		return true
+	}
+	name, _, _ := strings.Cut(value, ";")
+	return strings.EqualFold(strings.TrimSpace(name), arrowType)
+}
+
+// open prepares the body for being read. What is announced to be too large is
+// refused at once.
+func (q *request) open(coding encoding.Coding) error {
+	limit := q.h.opts.MaxRequestBytes
+	if limit > 0 && q.r.ContentLength > limit {
+		return &statusError{http.StatusRequestEntityTooLarge, bodyTooLarge(&encoding.TooLargeError{Limit: limit})}
+	}
+	q.body.src = encoding.Limit(q.r.Body, limit)
+	if coding != encoding.Identity {
+		decoded := limit
+		if decoded == 0 {
+			decoded = q.h.maxDecoded()
+		}
+		q.decoder = q.h.codings.NewReader(&q.body, coding, decoded)
+	}
+	return nil
+}
+
+// maxDecoded bounds a decoded body where no limit of its own does: what the
+// server's limits could accept at most.
+func (h *Handler) maxDecoded() int64 {
+	limit := h.server.Limits().MaxMessageBytes
+	if limit == 0 {
+		limit = wire.DefaultMaxMessageBytes
+	}
+	return limit + 2*wire.DefaultMaxSchemaBytes
+}
+
+func bodyTooLarge(err *encoding.TooLargeError) *vgirpc.Error {
+	return &vgirpc.Error{
+		Code: vgirpc.ResourceExhausted, Type: "RequestTooLargeError", Cause: err,
+		Message: "request " + err.Error() + " (VGI-Max-Request-Bytes)",
+	}
+}
+
+// source is where the Arrow streams of the request come from.
+func (q *request) source() io.Reader {
+	if q.decoder != nil {
+		return q.decoder
+	}
+	return &q.body
+}
+
+// end gives everything back.
+func (q *request) end() {
+	if q.decoder != nil {
+		_ = q.decoder.Close() // never fails
+	}
+	q.h.workspaces.put(q.ws)
+	q.ws = nil
+	q.h.inFlight.Add(-1)
+}
+
+// enter begins what needs the server to have started and the session to be
+// there.
+func (q *request) enter() error {
+	if err := q.h.start(q); err != nil {
+		return &statusError{http.StatusInternalServerError, vgirpc.Errorf(vgirpc.Internal, "the server could not start to serve")}
+	}
+	return q.enterSession()
+}
+
+// start tells the server of the transport, once. What OnServeStart refuses is
+// tried again with the next request.
+func (h *Handler) start(ctx context.Context) error {
+	if h.started.Load() {
+		return nil
+	}
+	if err := h.server.Start(context.WithoutCancel(ctx), vgirpc.TransportHTTP); err != nil {
+		h.log.LogAttrs(ctx, slogError, "HTTP cannot start", errorAttr(err))
+		return err
+	}
+	h.started.Store(true)
+	return nil
+}
+
+// read reads the request's one stream.
+func (q *request) read(meta *wire.Metadata, life func(wire.Metadata) (wire.Lifetime, error)) (vgirpc.Request, error) {
+	req := vgirpc.Request{Peer: &q.peer, ID: q.w.Header()[headerRequestID][0], Budget: q.budget}
+	r := q.ws.reader
+	if _, err := r.NextStream(); err != nil {
+		return req, q.unreadable(err)
+	}
+	announced, err := r.Announce()
+	req.Meta = announced
+	*meta = announced
+	if err != nil && !errors.Is(err, io.EOF) && !wire.InStep(err) {
+		return req, q.unreadable(err)
+	}
+	how, refused := life(announced)
+	if refused != nil {
+		return req, refused
+	}
+	if err := req.Read(r, err, how); err != nil {
+		return req, q.unreadable(err)
+	}
+	if req.Err == nil {
+		req.Err = q.agree(announced)
+	}
+	if len(req.Meta) > 0 && !req.Meta.Has(wire.KeyProtocol) && q.protocol != "" {
+		// The path has named it: who looks at the metadata finds it there, too.
+		req.Meta = req.Meta.With(wire.KeyProtocol, q.protocol)
+	}
+	q.delivery.WireIn = q.body.n
+	return req, nil
+}
+
+// agree holds the metadata against the path (WIRE_PROTOCOL section 10).
+func (q *request) agree(meta wire.Metadata) error {
+	if q.protocol == "" {
+		return nil
+	}
+	got, ok := meta.Get(wire.KeyProtocol)
+	switch {
+	case !ok && q.h.opts.RequireProtocolKey:
+		return q.h.server.ProtocolNotSpecified()
+	case ok && got != q.protocol:
+		return refusal(0, "the path names protocol %s, the metadata %.128q", q.protocol, got).err
+	}
+	if method, ok := meta.Get(wire.KeyMethod); ok && method != q.method {
+		return refusal(0, "the path names method %s, the metadata %.128q", q.method, method).err
+	}
+	return nil
+}
+
+// unreadable is the refusal of a body that cannot be read any further.
+func (q *request) unreadable(err error) error {
+	q.delivery.WireIn = q.body.n
+	if large, ok := errors.AsType[*encoding.TooLargeError](err); ok {
+		return &statusError{http.StatusRequestEntityTooLarge, bodyTooLarge(large)}
+	}
+	if limit, ok := errors.AsType[*wire.LimitError](err); ok {
+		return &statusError{http.StatusRequestEntityTooLarge, limit}
+	}
+	if errors.Is(err, io.EOF) {
+		return refusal(http.StatusBadRequest, "the request has no body: want an Arrow IPC stream")
+	}
+	return &statusError{http.StatusBadRequest, &vgirpc.Error{
+		Code: vgirpc.InvalidArgument, Type: "FormatError", Message: err.Error(), Cause: err,
+	}}
+}
+
+// statusOf is the status of a call's answer: 200 for whatever a method does, an
+// error status for what was not a call of one (WIRE_PROTOCOL section 13).
+func statusOf(d *vgirpc.Dispatch) int {
+	err := d.Err()
+	if err == nil || !d.Refused() {
+		return http.StatusOK
+	}
+	switch err.Kind {
+	case vgirpc.KindProtocolNotSupported, vgirpc.KindMethodNotImplemented:
+		return http.StatusNotFound
+	case vgirpc.KindSessionLost:
+		return http.StatusOK
+	}
+	if err.Code == vgirpc.ResourceExhausted {
+		if err.Retryable() {
+			return http.StatusServiceUnavailable
+		}
+		return http.StatusRequestEntityTooLarge
+	}
+	return http.StatusBadRequest
+}
