@@ -15,7 +15,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 # Targets are never files, and two at once would disturb each other's clocks.
 .NOTPARALLEL:
 .PHONY: help build demo test race race-short cover fuzz fuzz-short bench lint vet format \
-	conformance conformance-fast check
+	components conformance conformance-fast check
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,4 +68,7 @@ conformance: ## run the canonical Python suite against bin/vgi-worker (the 2 GiB
 conformance-fast: ## the same over one transport and without the 2 GiB echo
 	conformance/run.sh --fast
 
-check: vet lint race-short fuzz-short test conformance ## everything that a change must pass
+components: ## install the gateways and the browser that tests start
+	.ci/components
+
+check: components vet lint race-short fuzz-short test conformance ## everything that a change must pass

@@ -59,6 +59,9 @@ func light(more ...ban) []ban {
 	return append([]ban{noHTTP, noTLS, noTelemetry, noCloud, noTokens}, more...)
 }
 
+// http is for those who serve or call over HTTP.
+func http(more ...ban) []ban { return append([]ban{noTelemetry, noCloud, noTokens}, more...) }
+
 // A room is what packages may know of this module, and what they must not link.
 type room struct {
 	packages string   // pattern, relative to the module
@@ -74,6 +77,13 @@ var rooms = []room{
 	{"vgirpc", []string{"wire/...", "vgirpc/internal/..."}, light(noFlags, noTesting)},
 	{"vgirpc/vgitest", []string{"wire/...", "vgirpc"}, light(noFlags)},
 	{"vgirpc/worker", []string{"wire", "vgirpc", "observability"}, light(noTesting)},
+	// HTTP, and what goes with it: linked by the main that names it.
+	{"auth/...", []string{"vgirpc", "auth/..."}, http(noFlags, noTesting)},
+	{"external/...", []string{"wire/...", "vgirpc", "external/..."}, http(noFlags, noTesting)},
+	{"httpserver/internal/...", []string{"wire/...", "vgirpc", "auth", "httpserver/internal/..."}, http(noFlags, noTesting)},
+	{"httpserver", []string{"wire/...", "vgirpc", "auth", "external", "httpserver/internal/..."}, http(noFlags, noTesting)},
+	{"vgirpc/httpclient/...", []string{"wire/...", "vgirpc", "vgirpc/httpclient/..."}, http(noFlags, noTesting)},
+	{"vgirpc/worker/workerhttp", []string{"vgirpc", "vgirpc/worker", "httpserver", "auth"}, http(noTesting)},
 	{"observability", []string{"vgirpc"}, light(noFlags, noTesting)},
 	{"examples/hello/...", []string{"vgirpc", "vgirpc/worker", "examples/hello/..."}, light(noTesting)},
 	// What exists because of the Python suite knows everything, and only the
@@ -81,6 +91,7 @@ var rooms = []room{
 	{"conformance/...", []string{"..."}, []ban{noTesting}},
 	{"cmd/...", []string{"..."}, []ban{noTesting}},
 	{"bench/...", []string{"..."}, nil},
+	{"deploy/...", []string{"..."}, nil},
 	{"fuzz", []string{"..."}, nil},
 }
 

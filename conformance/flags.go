@@ -21,18 +21,26 @@ type fixture struct {
 	transportKind bool
 	hostedReverse bool
 
+	failStartOnce  bool
+	noStickyEcho   bool
+	stickyAuth     bool
+	identity       *choice
+	proofMode      *choice
+	proofOrigin    string
+	proofSecrets   string
+	proofSkew      int64
+	proofNoReplays bool
+
+	storage storageFlags
+
 	flags *pflag.FlagSet
 }
 
 // missing are the options that ask for what the worker does not do yet. Most
 // others of sections 3 to 5 change nothing without them, and are accepted.
 var missing = map[string]string{
-	"http":         "HTTP is not available yet",
-	"http-auth":    "HTTP is not available yet",
-	"http-proof":   "HTTP is not available yet",
-	"http-pkce":    "HTTP is not available yet",
-	"fake-storage": "external storage is not available yet",
-	"otel-export":  "OpenTelemetry is not available yet",
+	"http-pkce":   "browser sign-in is not available yet",
+	"otel-export": "OpenTelemetry is not available yet",
 }
 
 // readFixture reads the fixture's part of a command line. The worker's main
@@ -45,7 +53,7 @@ func readFixture(args []string) (*fixture, error) {
 	flags.ParseErrorsAllowlist.UnknownFlags = true
 	flags.Usage = func() {}
 	f.AddFlags(flags)
-	if err := flags.Parse(args); err != nil && !errors.Is(err, pflag.ErrHelp) {
+	if err := flags.Parse(worker.JoinOptionalValues(flags, args)); err != nil && !errors.Is(err, pflag.ErrHelp) {
 		return nil, err
 	}
 	return f, f.check()
@@ -89,63 +97,64 @@ func (f *fixture) AddFlags(flags *pflag.FlagSet) {
 	flags.Bool("access-log-debug", false, "log at DEBUG: the same records, for payloads are never logged")
 	flags.Bool("describe", false, "does nothing: reflection is always on")
 	flags.Bool("threaded", false, "does nothing: connections are always served at once")
-	addStorageFlags(flags)
-	addHTTPFlags(flags)
-	addAuthFlags(flags)
+	f.storage.addFlags(flags)
+	f.addHTTPFlags(flags)
+	f.addAuthFlags(flags)
 }
 
-// Apply checks what only the whole command line shows.
+// httpModes are the flags that ask for HTTP behind an authenticator.
+var httpModes = []string{"http-auth", "http-proof"}
+
+// Apply checks what only the whole command line shows, and asks for HTTP where
+// one of its modes was chosen. It runs before the option of package workerhttp.
 func (f *fixture) Apply(context.Context, *worker.Setup) error {
-	for _, other := range []string{"unix", "tcp"} {
+	for _, other := range []string{"unix", "tcp", "http", "http-auth", "http-proof"} {
 		if f.pipe && f.flags.Changed(other) {
 			return fmt.Errorf("--pipe and --%s exclude each other: a worker serves one transport", other)
 		}
 	}
+	overHTTP := f.flags.Changed("http")
+	for _, mode := range httpModes {
+		if !f.flags.Changed(mode) {
+			continue
+		}
+		overHTTP = true
+		if f.flags.Changed("http") {
+			return fmt.Errorf("--%s excludes the other modes of HTTP", mode)
+		}
+		if err := f.flags.Set("http", f.flags.Lookup(mode).Value.String()); err != nil {
+			return err
+		}
+	}
+	if f.storage.url != "" && !overHTTP {
+		return errors.New("--fake-storage: external storage is available over HTTP only")
+	}
 	return nil
 }
 
-// addStorageFlags declares the flags of section 3.
-func addStorageFlags(flags *pflag.FlagSet) {
-	flags.String("fake-storage", "", "the suite's storage at `URL`: not available yet")
-	flags.Int64("externalize-threshold", 4096, "batches of more than `N` bytes leave through storage")
-	flags.Var(newChoice("none", "zstd"), "compression", "of externalized objects")
-	flags.Int64("max-fetch-bytes", 0, "at most `N` bytes of a fetched object, as stored")
-	flags.Int64("max-decompressed-fetch-bytes", 0, "at most `N` bytes of a fetched object, decoded")
-	flags.Bool("reject-localhost-redirects", false, "fetch from 127.0.0.1 only")
-}
-
-// addHTTPFlags declares the modes of section 2 that serve HTTP, and the flags
-// of section 4.
-func addHTTPFlags(flags *pflag.FlagSet) {
-	for _, mode := range []string{"http", "http-auth", "http-proof"} {
-		flags.Uint16(mode, 0, "serve HTTP on `PORT`: not available yet")
-		flags.Lookup(mode).NoOptDefVal = "0"
+// addHTTPFlags declares the modes of section 2 that have an authenticator, and
+// what package workerhttp does not have of section 4.
+func (f *fixture) addHTTPFlags(flags *pflag.FlagSet) {
+	flags.Uint16("http-auth", 0, "serve HTTP, on `PORT` if given, and refuse every call")
+	flags.Uint16("http-proof", 0, "serve HTTP, on `PORT` if given, to a proxy that proves itself")
+	for _, mode := range httpModes {
+		worker.OptionalValue(flags, mode, "0")
 	}
-	flags.String("host", "127.0.0.1", "`ADDRESS` to serve HTTP on")
-	flags.Uint16("port", 0, "`PORT` to serve HTTP on")
-	flags.String("prefix", "", "`PATH` in front of every HTTP route")
-	flags.Int64("max-request-bytes", 0, "at most `N` bytes of an HTTP request")
-	flags.Int64("max-response-bytes", 0, "at most `N` bytes of an HTTP response")
-	flags.Int64("max-externalized-response-bytes", 0, "at most `N` bytes of an externalized HTTP response")
-	flags.Bool("no-compression", false, "neither read nor write compressed HTTP bodies")
-	flags.Bool("no-call-state-cache", false, "decode the call's state for every HTTP request")
-	flags.String("cors-origin", "", "let pages of `ORIGIN` call over HTTP")
-	flags.String("token-key", "", "seal HTTP tokens with 32 bytes in `HEX`")
-	flags.Bool("no-sticky", false, "no sticky sessions over HTTP")
-	flags.Bool("no-sticky-echo", false, "no echo header with sticky sessions")
-	flags.Float64("sticky-ttl", 300, "sticky sessions end after so many `SECONDS`")
-	flags.Bool("fail-serve-start-once", false, "fail the first start of HTTP")
+	flags.BoolVar(&f.noStickyEcho, "no-sticky-echo", false, "no echo header with sticky sessions")
+	flags.BoolVar(&f.failStartOnce, "fail-serve-start-once", false, "fail the first start of a transport")
 }
 
 // addAuthFlags declares the flags of section 5.
-func addAuthFlags(flags *pflag.FlagSet) {
-	flags.Bool("sticky-auth", false, "HTTP callers name themselves in a header")
-	flags.Var(newChoice("off", "both", "introspect-only", "grants"), "identity", "policy of the identity protocol over HTTP")
-	flags.Var(newChoice("require", "allow", "off"), "proof-mode", "whether --http-proof demands a proof")
-	flags.String("proof-origin-id", "conformance-origin", "`ID` of this origin, for --http-proof")
-	flags.String("proof-secrets", "", "`KID:HEX,...` for --http-proof")
-	flags.Int64("proof-skew", 30, "`SECONDS` of clock skew that --http-proof allows")
-	flags.Bool("proof-no-replay-cache", false, "let --http-proof take a proof twice")
+func (f *fixture) addAuthFlags(flags *pflag.FlagSet) {
+	f.identity = newChoice("off", "both", "introspect-only", "grants")
+	f.proofMode = newChoice("require", "allow", "off")
+	flags.BoolVar(&f.stickyAuth, "sticky-auth", false, "HTTP callers name themselves in a header")
+	flags.Var(f.identity, "identity", "policy of the identity protocol over HTTP: not available yet")
+	flags.Var(f.proofMode, "proof-mode", "whether --http-proof demands a proof")
+	flags.StringVar(&f.proofOrigin, "proof-origin-id", "conformance-origin", "`ID` of this origin, for --http-proof")
+	flags.StringVar(&f.proofSecrets, "proof-secrets", "", "`KID:HEX,...` for --http-proof")
+	flags.Int64Var(&f.proofSkew, "proof-skew", 30, "`SECONDS` of clock skew that --http-proof allows")
+	flags.BoolVar(&f.proofNoReplays, "proof-no-replay-cache", false, "let --http-proof take a proof twice")
 	flags.Bool("http-pkce", false, "serve HTTP behind a browser sign-in: not available yet")
 	flags.String("idp-url", "", "`URL` of the identity provider of --http-pkce")
 	flags.String("resource", "", "`URL` of the resource of --http-pkce")

@@ -17,6 +17,9 @@ func TestTheFixtureReadsItsPartOfTheCommandLine(t *testing.T) {
 		{"--hosted-reverse=false --threaded", HostStandard},
 		{"--help --hosted-reverse", HostStandard},
 		{"--no-such-option 3 --hosted-reverse", HostReverse},
+		{"--http 0 --hosted-reverse", HostReverse},
+		{"--http-auth 8080 --hosted-reverse", HostReverse},
+		{"--http-proof --proof-mode off --hosted-reverse", HostReverse},
 		{"--prefix /x --cors-origin y --sticky-ttl 1 --identity both --externalize-threshold 1 --proof-mode off", HostStandard},
 	} {
 		t.Run(tt.args, func(t *testing.T) {
@@ -33,16 +36,12 @@ func TestTheFixtureReadsItsPartOfTheCommandLine(t *testing.T) {
 
 func TestTheFixtureRefusesWhatIsNotThere(t *testing.T) {
 	for _, tt := range []struct{ args, want string }{
-		{"--http", "HTTP is not available"},
-		{"--http 8080", "HTTP is not available"},
-		{"--http-auth --fake-storage http://x", "storage is not available"},
-		{"--http-proof --proof-mode off", "HTTP is not available"},
-		{"--http-pkce --idp-url x", "HTTP is not available"},
-		{"--pipe --fake-storage http://127.0.0.1:1", "--fake-storage: external storage is not available"},
+		{"--http-pkce --idp-url x", "sign-in is not available"},
 		{"--otel-export x", "OpenTelemetry is not available"},
 		{"--hosted-reverse --transport-kind-probe", "exclude each other"},
 		{"--compression lz4", "none, zstd"},
-		{"--sticky-ttl soon", "sticky-ttl"},
+		{"--proof-skew soon", "proof-skew"},
+		{"--http-auth 70000", "http-auth"},
 		{"--server-id", "needs an argument"},
 	} {
 		t.Run(tt.args, func(t *testing.T) {

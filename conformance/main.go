@@ -7,6 +7,7 @@ import (
 
 	"github.com/vgirpc/vgirpc-go/vgirpc"
 	"github.com/vgirpc/vgirpc-go/vgirpc/worker"
+	"github.com/vgirpc/vgirpc-go/vgirpc/worker/workerhttp"
 	"github.com/vgirpc/vgirpc-go/wire"
 )
 
@@ -33,14 +34,26 @@ func Main(ctx context.Context, args []string) int {
 		fmt.Fprintf(os.Stderr, "vgi-worker: %v\nTry 'vgi-worker --help'.\n", err)
 		return exitUsage
 	}
-	server, err := NewServer(vgirpc.ServerOptions{
+	opts := vgirpc.ServerOptions{
 		ServerID: f.serverID,
 		Limits:   wire.Limits{MaxMessageBytes: maxMessageBytes, Budget: wire.NewBudget(maxBytesInFlight)},
-	}, f.hosting())
+	}
+	offload, err := f.storage.open(opts.Limits.Budget)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "vgi-worker: --fake-storage: %v\n", err)
+		return exitUsage
+	}
+	if offload != nil {
+		opts.Offload = offload
+	}
+	if f.failStartOnce {
+		opts.OnServeStart = failOnce()
+	}
+	server, err := NewServer(opts, f.hosting())
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "vgi-worker: %v\n", err)
 		return exitFailed
 	}
 	ctx = WithCancelProbe(ctx, NewCancelProbe(os.Getenv(ProbeFileVariable)))
-	return worker.Run(ctx, server, args, new(fixture))
+	return worker.Run(ctx, server, args, new(fixture), workerhttp.With(f.http()))
 }

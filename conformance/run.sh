@@ -21,9 +21,15 @@ top=$(dirname "$here")
 
 # What bin/vgi-worker serves, and how many tests that is: the one place to widen
 # when it serves more.
-transports=pipe,subprocess,unix,unix_threaded,unix_launcher,tcp
-filter='(pipe or subprocess or unix or tcp or stdio) and not TestExternal'
-expected=1561
+transports=pipe,subprocess,unix,unix_threaded,unix_launcher,tcp,http
+streams='(pipe or subprocess or unix or tcp or stdio) and not TestExternal'
+http='(http or Http or Sticky or Cors or Cap or Compression or RequestId or ErrorHeader or CallToken or Health
+  or ColdCall or ServeStart or TransportKind or AdversarialHttp)
+  and not (CredentialSizeCap or ExternalStorage or ExternalFetch or ExternalRef or ExternalLocation
+  or HostedIdentity or ExternalizedResponseCap)
+  or TestUnauthorized or TestProxyProof or TestErrorModelOnTheWire or TestUnclassified'
+filter=$(tr -s '\n ' ' ' <<<"($streams) or ($http)")
+expected=2008
 huge=3 # of these, the 2 GiB echo: 14 GiB on both ends together
 fast_transports=pipe
 fast_filter='(pipe or stdio) and not TestExternal'

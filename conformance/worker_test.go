@@ -105,7 +105,12 @@ func socketPath(t *testing.T) string {
 func TestTheWorkerRefusesACommandLineThatMakesNoSense(t *testing.T) {
 	for _, tt := range []struct{ args, want string }{
 		{"--no-such-option", "no-such-option"},
-		{"--http 0", "HTTP is not available"},
+		{"--pipe --http 0", "exclude each other"},
+		{"--http --http-auth", "excludes the other"},
+		{"--http-proof --proof-secrets nonsense", "--proof-secrets"},
+		{"--http --identity both", "identity protocol is not available"},
+		{"--pipe --fake-storage http://127.0.0.1:1", "over HTTP only"},
+		{"--http --fake-storage ftp://x", "--fake-storage"},
 		{"--pipe --tcp 0", "exclude each other"},
 		{"--unix /tmp/x --tcp 0", "exclude each other"},
 		{"--tcp 70000", "65535"},

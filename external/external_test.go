@@ -123,7 +123,7 @@ func newOffload(t *testing.T, opts Options) *Offload {
 }
 
 // column makes a batch of one column from JSON.
-func column(t testing.TB, typ arrow.DataType, values string, meta wire.Metadata) (*wire.Schema, wire.Batch) {
+func column(t *testing.T, typ arrow.DataType, values string, meta wire.Metadata) (*wire.Schema, wire.Batch) {
 	t.Helper()
 	schema, err := wire.NewSchema(arrow.NewSchema([]arrow.Field{{Name: "v", Type: typ, Nullable: true}}, nil))
 	if err != nil {
@@ -141,7 +141,7 @@ func column(t testing.TB, typ arrow.DataType, values string, meta wire.Metadata)
 }
 
 // numbers is a data batch of three int64.
-func numbers(t testing.TB, meta wire.Metadata) (*wire.Schema, wire.Batch) {
+func numbers(t *testing.T, meta wire.Metadata) (*wire.Schema, wire.Batch) {
 	t.Helper()
 	return column(t, arrow.PrimitiveTypes.Int64, `[1, 2, 3]`, meta)
 }
@@ -157,7 +157,7 @@ func errorBatch(schema *wire.Schema, text string) wire.Batch {
 }
 
 // stream is a complete IPC stream.
-func stream(t testing.TB, schema *wire.Schema, batches ...wire.Batch) []byte {
+func stream(t *testing.T, schema *wire.Schema, batches ...wire.Batch) []byte {
 	t.Helper()
 	raw, err := serialize(schema, batches)
 	if err != nil {
@@ -172,7 +172,7 @@ func pointerTo(schema *wire.Schema, location, digest string) *wire.Batch {
 }
 
 // text is a batch's rows as JSON.
-func text(t testing.TB, b *wire.Batch) string {
+func text(t *testing.T, b *wire.Batch) string {
 	t.Helper()
 	rec, err := b.Record()
 	if err != nil {
@@ -186,7 +186,7 @@ func text(t testing.TB, b *wire.Batch) string {
 	return string(out)
 }
 
-func zstdOf(t testing.TB, raw []byte) []byte {
+func zstdOf(t *testing.T, raw []byte) []byte {
 	t.Helper()
 	e, err := zstd.NewWriter(nil)
 	if err != nil {
@@ -195,7 +195,7 @@ func zstdOf(t testing.TB, raw []byte) []byte {
 	return e.EncodeAll(raw, nil)
 }
 
-func gzipOf(t testing.TB, raw []byte) []byte {
+func gzipOf(t *testing.T, raw []byte) []byte {
 	t.Helper()
 	var out bytes.Buffer
 	w := gzip.NewWriter(&out)

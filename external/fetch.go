@@ -194,7 +194,7 @@ func (c *capped) Read(p []byte) (int, error) {
 	if c.left -= int64(n); c.left < 0 {
 		return 0, errTooLong
 	}
-	if err != nil && err != io.EOF { //nolint:errorlint // io.Reader's contract is identity
+	if err != nil && err != io.EOF {
 		c.err = err
 	}
 	return n, err

@@ -147,7 +147,7 @@ func (o Options) withDefaults() Options {
 
 // validate reports an option that makes no sense, by name. Defaults are in
 // place.
-func (o *Options) validate() error {
+func (o Options) validate() error {
 	for _, f := range []struct {
 		name  string
 		value int64

@@ -35,8 +35,7 @@ var urlInText = regexp.MustCompile(`[A-Za-z][A-Za-z0-9+.-]*://\S+`)
 // redactError is err as text without anything secret of the URLs in it. The
 // error itself must not be wrapped: whoever walks its chain would find them.
 func redactError(err error) string {
-	var u *url.Error
-	if errors.As(err, &u) {
+	if u, ok := errors.AsType[*url.Error](err); ok {
 		return u.Op + " " + Redact(u.URL) + ": " + redactError(u.Err)
 	}
 	return urlInText.ReplaceAllStringFunc(err.Error(), Redact)

@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -408,7 +409,6 @@ func TestRedirectsAreFollowedHopByHop(t *testing.T) {
 func TestWhatARequestCarries(t *testing.T) {
 	schema, data := numbers(t, nil)
 	raw := stream(t, schema, data)
-	t.Setenv("HTTP_PROXY", "http://127.0.0.1:1") // never asked
 	headers := make(chan http.Header, 2)
 	var server *httptest.Server
 	server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -422,7 +422,11 @@ func TestWhatARequestCarries(t *testing.T) {
 	}))
 	defer server.Close()
 	location := strings.Replace(server.URL, "http://", "http://user:"+secret+"@", 1) + "/first"
-	_, release, err := newOffload(t, Options{}).Resolve(t.Context(), pointerTo(schema, location, ""), nil, nil)
+	o := newOffload(t, Options{})
+	if o.transport.(*http.Transport).Proxy != nil {
+		t.Error("a proxy may come between")
+	}
+	_, release, err := o.Resolve(t.Context(), pointerTo(schema, location, ""), nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -448,16 +452,16 @@ func TestStatusesThatAreWorthAnotherAttempt(t *testing.T) {
 		400: {vgirpc.FailedPrecondition, 1}, 401: {vgirpc.FailedPrecondition, 1}, 403: {vgirpc.FailedPrecondition, 1}, 410: {vgirpc.FailedPrecondition, 1},
 	} {
 		t.Run(strconv.Itoa(status), func(t *testing.T) {
-			requests := 0
+			var requests atomic.Int64
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-				requests++
+				requests.Add(1)
 				w.WriteHeader(status)
 			}))
 			defer server.Close()
 			_, _, err := newOffload(t, Options{}).Resolve(t.Context(), pointerTo(schema, server.URL+"/o?sig="+secret, ""), nil, nil)
 			wantError(t, err, tt.code, fmt.Sprintf("status %d", status))
-			if requests != tt.requests {
-				t.Errorf("%d requests, want %d", requests, tt.requests)
+			if got := int(requests.Load()); got != tt.requests {
+				t.Errorf("%d requests, want %d", got, tt.requests)
 			}
 		})
 	}
@@ -489,10 +493,10 @@ func TestADyingServerIsTriedAgain(t *testing.T) {
 		{"every time, in something that is not HTTP", []string{"", "", "sig=" + "nonsense\r\n\r\n"}, "malformed HTTP"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			requests := 0
+			var requests atomic.Int64
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-				if requests++; requests <= len(tt.deaths) {
-					die(w, tt.deaths[requests-1])
+				if n := int(requests.Add(1)); n <= len(tt.deaths) {
+					die(w, tt.deaths[n-1])
 					return
 				}
 				_, _ = w.Write(raw)

@@ -4,16 +4,22 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/go-chi/chi/v5"
 
 	"github.com/vgirpc/vgirpc-go/auth"
+	"github.com/vgirpc/vgirpc-go/httpserver/internal/cors"
 	"github.com/vgirpc/vgirpc-go/httpserver/internal/encoding"
+	"github.com/vgirpc/vgirpc-go/httpserver/internal/pages"
 	"github.com/vgirpc/vgirpc-go/httpserver/internal/seal"
 	"github.com/vgirpc/vgirpc-go/httpserver/internal/session"
 	"github.com/vgirpc/vgirpc-go/httpserver/internal/unauthorized"
@@ -30,6 +36,8 @@ type Handler struct {
 	keys     *seal.KeyRing
 	calls    *callCache // nil: off
 	codings  *encoding.Codings
+	pages    *pages.Pages      // nil: off
+	json     *jsonGateway      // nil: off
 	sessions *session.Registry // nil: off
 	refusals *unauthorized.Responder
 	health   []byte
@@ -39,6 +47,7 @@ type Handler struct {
 	root         http.Handler
 	workspaces   workspaces
 	inFlight     atomic.Int64
+	now          func() time.Time
 	started      atomic.Bool
 }
 
@@ -64,7 +73,7 @@ func New(server *vgirpc.Server, opts Options) (*Handler, error) {
 	if err := storable(server); err != nil {
 		return nil, err
 	}
-	h := &Handler{server: server, opts: opts, log: server.Logger(), offload: server.Offload(), keys: opts.Keys}
+	h := &Handler{server: server, opts: opts, log: server.Logger(), offload: server.Offload(), keys: opts.Keys, now: time.Now}
 	if h.keys == nil {
 		h.keys = seal.RandomKeyRing()
 		h.log.Warn("no token key is configured: a random one seals streams and sessions, " +
@@ -79,7 +88,7 @@ func New(server *vgirpc.Server, opts Options) (*Handler, error) {
 	if err := h.hostSessions(); err != nil {
 		return nil, err
 	}
-	if err := h.hostRefusals(); err != nil {
+	if err := errors.Join(h.hostPages(), h.hostRefusals()); err != nil {
 		return nil, err
 	}
 	if opts.Uploads != nil {
@@ -109,10 +118,36 @@ func storable(server *vgirpc.Server) error {
 
 // hostRefusals prepares the answers to callers who are not let in.
 func (h *Handler) hostRefusals() (err error) {
-	proxies := append(auth.ProxyHeaders(h.opts.Auth), h.opts.ProxyAuthHeaders...)
-	h.refusals, err = unauthorized.New(unauthorized.Options{Challenge: h.opts.Challenge, ProxyHeaders: proxies, Logger: h.log})
-	if err != nil {
+	opts := unauthorized.Options{
+		Challenge: h.opts.Challenge, Logger: h.log,
+		ProxyHeaders: append(auth.ProxyHeaders(h.opts.Auth), h.opts.ProxyAuthHeaders...),
+	}
+	if h.pages != nil {
+		opts.PageCSP = pages.CSP
+		opts.Page = func(w io.Writer, v unauthorized.View) error {
+			return h.pages.Unauthorized(w, string(v.Reason), v.Detail, v.Hint)
+		}
+	}
+	if h.refusals, err = unauthorized.New(opts); err != nil {
 		return fmt.Errorf("httpserver: %w", err)
+	}
+	return nil
+}
+
+// hostPages prepares what people and shells see.
+func (h *Handler) hostPages() (err error) {
+	if !h.opts.NoPages {
+		h.pages, err = pages.New(pages.Options{
+			Server: h.server, Prefix: h.opts.Prefix, RepositoryURL: h.opts.RepositoryURL, TryIt: h.opts.JSON != nil,
+		})
+		if err != nil {
+			return fmt.Errorf("httpserver: %w", err)
+		}
+	}
+	if h.opts.JSON != nil {
+		if h.json, err = newJSONGateway(h); err != nil {
+			return fmt.Errorf("httpserver: %w", err)
+		}
 	}
 	return nil
 }
@@ -194,8 +229,29 @@ func (h *Handler) route() error {
 	if h.sessions != nil {
 		r.Delete(p+"/__session__", h.serveTeardown)
 	}
+	if h.pages != nil {
+		h.routePages(r)
+	}
 	h.root = h.authenticated(r)
+	if h.opts.CORS == nil {
+		return nil
+	}
+	allow, err := cors.New(cors.Options{Origins: h.opts.CORS.Origins, Expose: h.exposed()})
+	if err != nil {
+		return fmt.Errorf("httpserver: CORS: %w", err)
+	}
+	h.root = allow(h.root)
 	return nil
+}
+
+func (h *Handler) routePages(r chi.Router) {
+	p := h.opts.Prefix
+	r.Get(p+"/", h.pages.Landing)
+	if p != "" {
+		r.Get(p, h.pages.Landing)
+	}
+	r.Get(p+"/describe", h.pages.Describe)
+	r.Get(p+"/_assets/{name}", h.pages.Asset)
 }
 
 // Names of headers, in canonical form.
@@ -288,6 +344,10 @@ func (h *Handler) serveHealth(w http.ResponseWriter, r *http.Request) {
 
 // notFound answers a path that leads nowhere.
 func (h *Handler) notFound(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodPost && h.pages != nil {
+		h.pages.NotFound(w, r)
+		return
+	}
 	h.refuse(w, r, http.StatusNotFound, unknownPath())
 }
 
@@ -301,12 +361,8 @@ func unknownPath() *vgirpc.Error {
 // methodNotAllowed tells a path that is called with the wrong verb from one that
 // leads nowhere.
 func (h *Handler) methodNotAllowed(w http.ResponseWriter, r *http.Request) {
-	route := chi.RouteContext(r.Context())
-	if name := route.URLParam("protocol"); name != "" && !h.hosts(name) {
-		h.notFound(w, r)
-		return
-	}
-	if route.URLParam("protocol") == "" && r.Method == http.MethodGet {
+	path := strings.TrimPrefix(strings.TrimPrefix(r.URL.EscapedPath(), h.opts.Prefix), "/")
+	if protocol, _, ok := strings.Cut(path, "/"); !ok || !h.hosts(protocol) {
 		h.notFound(w, r)
 		return
 	}

@@ -102,24 +102,39 @@ func refusal(status int, format string, args ...any) *statusError {
 // begin checks what a request says outside its body, in the order of the
 // specification, and makes it ready to be read. The returned function ends it.
 func (h *Handler) begin(w http.ResponseWriter, r *http.Request, to target) (*request, func(), error) {
+	q := h.newRequest(w, r, to)
+	if err := q.admit(); err != nil {
+		return nil, nil, err
+	}
+	if err := h.takeOff(); err != nil {
+		return nil, nil, &statusError{http.StatusServiceUnavailable, err}
+	}
+	q.ws = h.workspaces.get(h.server, q.source())
+	q.bindTokens()
+	return q, q.end, nil
+}
+
+// newRequest returns a request with what is known of its caller.
+func (h *Handler) newRequest(w http.ResponseWriter, r *http.Request, to target) *request {
 	q := &request{Context: r.Context(), h: h, r: r, w: w, target: to}
 	q.peer = vgirpc.Peer{Kind: vgirpc.TransportHTTP, Addr: r.RemoteAddr, UID: -1, PID: -1}
 	if id, ok := q.Context.Value(identityKey{}).(*vgirpc.Identity); ok {
 		q.peer.Identity = *id
 	}
-	if err := q.admit(); err != nil {
-		return nil, nil, err
+	return q
+}
+
+// takeOff counts a call in, or refuses it when there are enough.
+func (h *Handler) takeOff() error {
+	n := h.inFlight.Add(1)
+	if h.opts.MaxInFlight == 0 || n <= int64(h.opts.MaxInFlight) {
+		return nil
 	}
-	if n := h.inFlight.Add(1); h.opts.MaxInFlight > 0 && n > int64(h.opts.MaxInFlight) {
-		h.inFlight.Add(-1)
-		return nil, nil, &statusError{http.StatusServiceUnavailable, &vgirpc.Error{
-			Code: vgirpc.Unavailable, Type: "BusyError", Message: fmt.Sprintf("%d calls are in progress (MaxInFlight)", n-1),
-			Details: []vgirpc.Detail{vgirpc.RetryInfo{RetryDelaySeconds: 1}},
-		}}
+	h.inFlight.Add(-1)
+	return &vgirpc.Error{
+		Code: vgirpc.Unavailable, Type: "BusyError", Message: fmt.Sprintf("%d calls are in progress (MaxInFlight)", n-1),
+		Details: []vgirpc.Detail{vgirpc.RetryInfo{RetryDelaySeconds: 1}},
 	}
-	q.ws = h.workspaces.get(h.server, q.source())
-	q.bindTokens()
-	return q, q.end, nil
 }
 
 // admit checks the bounds, the route and the content type.

@@ -13,6 +13,10 @@ import (
 
 // serveUnary answers a unary call.
 func (h *Handler) serveUnary(w http.ResponseWriter, r *http.Request) {
+	if h.json != nil && isJSONCall(r) {
+		h.json.guarded.ServeHTTP(w, r)
+		return
+	}
 	h.unary(w, r, named(r, false))
 }
 
@@ -55,8 +59,8 @@ func (h *Handler) unary(w http.ResponseWriter, r *http.Request, to target) {
 func (q *request) readRequest() (vgirpc.Request, error) {
 	var meta wire.Metadata
 	req, err := q.read(&meta, func(wire.Metadata) (wire.Lifetime, error) { return q.route.Lifetime(), nil })
-	if err == nil && req.Err == nil {
-		err = q.resolvePointer(&req, q.route)
+	if err == nil {
+		q.resolvePointer(&req)
 	}
 	return req, err
 }
@@ -64,8 +68,8 @@ func (q *request) readRequest() (vgirpc.Request, error) {
 // place lets the batches of one output cycle leave for external storage, where
 // there is one and they are large.
 func (q *request) place(d *vgirpc.Dispatch, reply *vgirpc.Reply) ([]wire.Batch, error) {
-	if q.h.offload == nil || d.Err() != nil {
-		return reply.Batches, nil
+	if d.Err() != nil || q.h.offload == nil {
+		return reply.Batches, nil //nolint:nilerr // what failed goes out as it is
 	}
 	budget := q.budget.Externalized
 	if budget == 0 {
@@ -79,14 +83,14 @@ func (q *request) place(d *vgirpc.Dispatch, reply *vgirpc.Reply) ([]wire.Batch, 
 }
 
 // resolvePointer puts the batch that a request points to in its place.
-func (q *request) resolvePointer(req *vgirpc.Request, route vgirpc.Route) error {
-	if q.h.offload == nil || req.Batch.Kind() != wire.KindExternal {
-		return nil
+func (q *request) resolvePointer(req *vgirpc.Request) {
+	if req.Err != nil || q.h.offload == nil || req.Batch.Kind() != wire.KindExternal {
+		return
 	}
 	batch, _, err := q.h.offload.Resolve(q, req.Batch, nil, nil)
 	if err != nil {
 		req.Err = err
-		return nil //nolint:nilerr // the call is answered with it
+		return
 	}
 	meta := slices.Clone(req.Meta).Without(func(key string) bool { return key == wire.KeyLocation || key == wire.KeyLocationSHA256 })
 	for _, p := range batch.Meta {
@@ -95,8 +99,6 @@ func (q *request) resolvePointer(req *vgirpc.Request, route vgirpc.Route) error 
 	resolved := *batch
 	resolved.Meta = meta
 	req.Batch, req.Meta = &resolved, meta
-	_ = route
-	return nil
 }
 
 // serveInit opens a stream, and takes the first turn of a producer.
@@ -219,11 +221,7 @@ func (q *request) resume(meta wire.Metadata, reply *vgirpc.Reply) (*storedCall, 
 
 // turn takes the stream one step further and collects what that sends.
 func (q *request) turn(d *vgirpc.Dispatch, call *storedCall, req *vgirpc.Request, reply *vgirpc.Reply) error {
-	if req.Err == nil && q.h.offload != nil && req.Batch.Kind() == wire.KindExternal {
-		if err := q.resolvePointer(req, q.route); err != nil {
-			return err
-		}
-	}
+	q.resolvePointer(req)
 	if req.Err != nil {
 		d.Fail(req.Err, reply)
 		return q.collect(reply.Schema, reply.Batches)

@@ -48,11 +48,11 @@ func (q *request) store(d *vgirpc.Dispatch, call *storedCall) (cursor string, op
 		return "", nil, err
 	}
 	if call == nil {
-		call = &storedCall{created: time.Now().Unix(), limit: q.budget.Limit, bound: string(q.ws.aad), snap: *snap}
+		call = &storedCall{created: q.h.now().Unix(), limit: q.budget.Limit, bound: string(q.ws.aad), snap: *snap}
 		call.snap.State = nil
 		_, _ = rand.Read(call.id[:]) // crypto/rand.Read does not fail
 	}
-	p := appendHead(q.ws.plain[:0], time.Now().Unix(), call.id)
+	p := appendHead(q.ws.plain[:0], q.h.now().Unix(), call.id)
 	p = append(p, snap.State...)
 	q.ws.plain = p
 	return q.h.keys.SealText(seal.KindCursor, q.ws.aad, p), call, nil
@@ -147,5 +147,5 @@ func (q *request) expired(plain []byte) bool {
 
 func (q *request) tooOld(created int64) bool {
 	ttl := q.h.opts.TokenTTL
-	return ttl > 0 && time.Since(time.Unix(created, 0)) > ttl
+	return ttl > 0 && q.h.now().Sub(time.Unix(created, 0)) > ttl
 }

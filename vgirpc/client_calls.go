@@ -19,12 +19,13 @@ func prepare[P any](ctx context.Context, c *Client, m *Method, params *P) (*Clie
 		return nil, err
 	}
 	req.Batch.Rows = 1
-	req.Batch.Meta = m.requestMeta()
+	req.Batch.Meta = m.RequestMetadata()
 	return req, nil
 }
 
-// requestMeta is the metadata of every request of m (WIRE_PROTOCOL section 5).
-func (m *Method) requestMeta() wire.Metadata {
+// RequestMetadata is the metadata of every request of m (WIRE_PROTOCOL section
+// 5).
+func (m *Method) RequestMetadata() wire.Metadata {
 	meta := wire.Metadata{
 		{Key: wire.KeyMethod, Value: m.name},
 		{Key: wire.KeyProtocol, Value: m.protocol.name},

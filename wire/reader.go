@@ -179,7 +179,7 @@ func (r *Reader) header(n int) error {
 func (r *Reader) parseHeader(n int) error {
 	message, err := r.metadata(n)
 	if err != nil {
-		r.hdr = header{}
+		r.hdr, r.hdrBuf = header{}, r.hdrBuf[:0]
 		return err
 	}
 	if b := message[prefixBytes:]; len(r.hdrBuf) != len(b) || !bytes.Equal(r.hdrBuf, b) {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -73,8 +74,9 @@ func startReplica(t *testing.T, id string) *replica {
 
 // start runs the worker on the replica's port.
 func (r *replica) start() error {
-	args := append(workerCommand[1:len(workerCommand):len(workerCommand)], "--http", strconv.Itoa(r.port),
-		"--token-key", tokenKey, "--server-id", r.id, "--access-log", r.log)
+	args := slices.Concat(workerCommand[1:], []string{
+		"--http", strconv.Itoa(r.port), "--token-key", tokenKey, "--server-id", r.id, "--access-log", r.log,
+	})
 	cmd := exec.Command(workerCommand[0], args...)
 	cmd.Stdout, cmd.Stderr = &r.output, &r.output
 	dieWithParent(cmd)

@@ -138,6 +138,7 @@ func produce(ctx context.Context, base string, n int) (again int, err error) {
 // Two streams run through the gateway at once. Meanwhile one replica is killed,
 // missed for a while, and started again on its port.
 func TestStreamsSurviveTurnsOnEitherReplicaAndTheLossOfOne(t *testing.T) {
+	t.Parallel()
 	n := turns
 	if testing.Short() {
 		n = shortTurns

@@ -88,7 +88,7 @@ var reasons = []string{
 
 // unauthorized reads a 401, which is never Arrow.
 func unauthorized(resp *http.Response, body []byte) error {
-	u := &UnauthorizedError{Challenges: resp.Header.Values("Www-Authenticate")}
+	u := &UnauthorizedError{Challenges: resp.Header.Values("WWW-Authenticate")}
 	var envelope struct {
 		Reason    string `json:"reason"`
 		Detail    string `json:"detail"`
@@ -110,7 +110,7 @@ func unauthorized(resp *http.Response, body []byte) error {
 	}
 	return &vgirpc.Error{
 		Code: vgirpc.Unauthenticated, Kind: u.Reason, Type: "AuthenticationError", Message: u.Error(),
-		RequestID: resp.Header.Get(headerRequestID), Cause: u,
+		RequestID: responseID(resp), Cause: u,
 	}
 }
 
@@ -135,7 +135,7 @@ func statusError(resp *http.Response, text string, now time.Time) error {
 	cause := &StatusError{Status: resp.StatusCode, ContentType: clip(resp.Header.Get(headerContentType), 100), Excerpt: text}
 	e := &vgirpc.Error{
 		Code: statusCode(resp.StatusCode), Type: "HTTPError", Message: cause.Error(),
-		RequestID: resp.Header.Get(headerRequestID), Cause: cause,
+		RequestID: responseID(resp), Cause: cause,
 	}
 	if resp.StatusCode/100 == 2 {
 		e.Type, e.Message = "ProtocolError", "the response is not Arrow but "+strconv.Quote(cause.ContentType)+": "+cause.Error()
@@ -199,6 +199,15 @@ func excerpt(resp *http.Response, body []byte) string {
 		return "a binary body"
 	}
 	return clean(string(body[:min(len(body), 4*maxExcerpt)]))
+}
+
+// responseID is the id under which the server logged a request, "" where it says
+// none.
+func responseID(resp *http.Response) string {
+	if id := resp.Header[headerRequestID]; len(id) > 0 {
+		return id[0]
+	}
+	return ""
 }
 
 // clean makes one short line of text.

@@ -73,7 +73,7 @@ type fake struct {
 
 // ServeHTTP implements http.Handler.
 func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("X-Request-Id", "from-the-fake")
+	w.Header().Set("X-Request-ID", "from-the-fake")
 	if r.Method == http.MethodHead {
 		f.probes.Add(1)
 		if f.discover != nil {
@@ -101,7 +101,7 @@ func stream(batches ...wire.Batch) []byte {
 		err = errors.Join(err, w.Batch(&batches[i]))
 	}
 	if err := errors.Join(err, w.Close(), w.Flush()); err != nil {
-		panic(err) //nolint:forbidigo // the test's own batches
+		panic(err)
 	}
 	return buf.Bytes()
 }
@@ -131,7 +131,7 @@ func answer(status int, contentType, body string, headers ...string) http.Handle
 			w.Header().Set(headers[i], headers[i+1])
 		}
 		w.WriteHeader(status)
-		_, _ = io.WriteString(w, body) //nolint:errcheck // the client may have left
+		_, _ = io.WriteString(w, body)
 	}
 }
 
@@ -168,12 +168,12 @@ func TestForeignAnswers(t *testing.T) {
 		"a parameter of the type does not matter": {call: answer(400, arrowType+"; a=b", string(errorStream)), code: vgirpc.InvalidArgument, typ: "ProtocolError", says: "no", remote: true},
 		"an Arrow 500 without an error":           {call: answer(500, arrowType, string(stream(row()))), code: vgirpc.Internal, typ: "HTTPError", says: "HTTP 500 Internal Server Error: an Arrow body without an error"},
 		"an Arrow 502 of garbage":                 {call: answer(502, arrowType, page), code: vgirpc.Unavailable, typ: "HTTPError", says: "HTTP 502 Bad Gateway: an Arrow body without an error"},
-		"garbage called Arrow":                    {call: answer(200, arrowType, page), code: vgirpc.Internal, typ: "ProtocolError", says: "the response cannot be read: wire: message prefix: 3c 21 44 4f is not an IPC continuation marker"},
-		"an empty body called Arrow":              {call: answer(200, arrowType, ""), code: vgirpc.Internal, typ: "ProtocolError", says: "the response cannot be read: EOF"},
-		"a stream that breaks off":                {call: answer(200, arrowType, string(stream(row())[:40])), code: vgirpc.Internal, typ: "ProtocolError", says: "the response cannot be read: wire: connection lost inside an IPC stream"},
+		"garbage called Arrow":                    {call: answer(200, arrowType, page), code: vgirpc.Internal, typ: "ProtocolError", says: "the response cannot be read: *"},
+		"an empty body called Arrow":              {call: answer(200, arrowType, ""), code: vgirpc.Internal, typ: "ProtocolError", says: "the response cannot be read: *"},
+		"a stream that breaks off":                {call: answer(200, arrowType, string(stream(row())[:40])), code: vgirpc.Internal, typ: "ProtocolError", says: "the response cannot be read: *"},
 		"a stream without a result":               {call: answer(200, arrowType, string(stream())), code: vgirpc.Internal, typ: "ProtocolError", says: "the reply of test.Fake.v1/void has no result batch"},
 		"a coding nobody asked for":               {call: answer(200, arrowType, "x", "Content-Encoding", "br"), code: vgirpc.Internal, typ: "ProtocolError", says: `the response has the content coding "br"`},
-		"zstd that is none":                       {call: answer(200, arrowType, "not zstd, not at all", "Content-Encoding", "zstd"), code: vgirpc.Internal, typ: "ProtocolError", says: "the response cannot be read: invalid input: magic number mismatch"},
+		"zstd that is none":                       {call: answer(200, arrowType, "not zstd, not at all", "Content-Encoding", "zstd"), code: vgirpc.Internal, typ: "ProtocolError", says: "the response cannot be read: *"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := &fake{call: tt.call}
@@ -182,7 +182,11 @@ func TestForeignAnswers(t *testing.T) {
 			if !errors.As(err, &e) {
 				t.Fatalf("got %v", err)
 			}
-			equal(t, []string{string(e.Code), e.Type, e.Message}, []string{string(tt.code), tt.typ, tt.says})
+			message := e.Message
+			if start, ok := strings.CutSuffix(tt.says, "*"); ok && strings.HasPrefix(message, start) {
+				message = tt.says // how it goes on is another package's to say
+			}
+			equal(t, []string{string(e.Code), e.Type, message}, []string{string(tt.code), tt.typ, tt.says})
 			equal(t, vgirpc.IsRemote(err), tt.remote)
 			wait, _ := vgirpc.DetailOf[vgirpc.RetryInfo](err)
 			equal(t, wait.RetryDelaySeconds, tt.wait)
@@ -243,7 +247,7 @@ func TestUnauthorized(t *testing.T) {
 // TestResponseLimit is about what a client reads at most.
 func TestResponseLimit(t *testing.T) {
 	c := newContract()
-	zeros := bytes.Repeat([]byte{0}, 16<<20)
+	zeros := bytes.Repeat([]byte{0}, 8<<20) // less than what the metadata of a message may be
 	var gz bytes.Buffer
 	zw := gzip.NewWriter(&gz)
 	_, err := zw.Write(append(stream(row()), zeros...))
@@ -308,7 +312,9 @@ func TestResponseLimit(t *testing.T) {
 		defer srv.Close()
 		tr := newTransport(t, srv.URL, httpclient.Options{MaxResponseBytes: 64 << 10}, vgirpc.ClientOptions{})
 		_, err := c.void.Call(t.Context(), tr.Client(), text{})
-		equal(t, vgirpc.CodeOf(err), vgirpc.ResourceExhausted)
+		if vgirpc.CodeOf(err) != vgirpc.ResourceExhausted {
+			t.Fatalf("got %v", err)
+		}
 		<-left
 	})
 }
@@ -563,7 +569,7 @@ func TestConnections(t *testing.T) {
 		t.Helper()
 		arrived := make(chan struct{})
 		srv := httptest.NewServer(&fake{call: func(_ http.ResponseWriter, r *http.Request) {
-			_, _ = io.Copy(io.Discard, r.Body) //nolint:errcheck // only then the server watches the connection
+			_, _ = io.Copy(io.Discard, r.Body)
 			close(arrived)
 			<-r.Context().Done()
 		}})
@@ -592,9 +598,9 @@ func TestConnections(t *testing.T) {
 		srv := httptest.NewServer(&fake{call: func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", arrowType)
 			w.Header().Set("Content-Length", strconv.Itoa(1000))
-			_, _ = w.Write(stream(row())[:24])        //nolint:errcheck // the client reads it
+			_, _ = w.Write(stream(row())[:24])
 			_ = http.NewResponseController(w).Flush() // likewise
-			panic(http.ErrAbortHandler)               //nolint:forbidigo // the way to break a connection off
+			panic(http.ErrAbortHandler)               // the way to break a connection off
 		}})
 		defer srv.Close()
 		tr := newTransport(t, srv.URL, httpclient.Options{}, vgirpc.ClientOptions{})
@@ -646,11 +652,9 @@ func (s *script) call(w http.ResponseWriter, r *http.Request) {
 	noError(s.t, err)
 	b, err := rd.Next()
 	noError(s.t, err)
-	got := map[string]string{}
-	for key := range at.meta {
-		got[key] = b.Meta.Value(key)
+	for key, want := range at.meta {
+		equal(s.t, b.Meta.Value(key), want)
 	}
-	equal(s.t, got, at.meta)
 	answer(200, arrowType, string(at.body))(w, r)
 }
 
@@ -822,9 +826,9 @@ func BenchmarkUnary(b *testing.B) {
 	c := newContract()
 	body := stream(row())
 	srv := httptest.NewServer(&fake{call: func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body) //nolint:errcheck // so that the connection is used again
+		_, _ = io.Copy(io.Discard, r.Body)
 		w.Header()["Content-Type"] = []string{arrowType}
-		_, _ = w.Write(body) //nolint:errcheck // likewise
+		_, _ = w.Write(body)
 	}})
 	defer srv.Close()
 	tr, err := httpclient.New(srv.URL, httpclient.Options{}, vgirpc.ClientOptions{})
@@ -869,7 +873,7 @@ func TestUnaryAllocations(t *testing.T) {
 		}
 	})
 	t.Logf("%v allocations", got)
-	if got > 14 {
-		t.Errorf("%v allocations, want 14 at most", got)
+	if most := 14.0; got > most && !raceEnabled { // then pools forget
+		t.Errorf("%v allocations, want %v at most", got, most)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/textproto"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -118,9 +119,9 @@ func (o Options) withDefaults() (Options, error) {
 	return o, nil
 }
 
-// header is what every request carries. RPC requests carry their content type
+// commonHeader is what every request carries. RPC requests carry their content type
 // besides.
-func (o *Options) header() http.Header {
+func commonHeader(o *Options) http.Header {
 	h := make(http.Header, len(o.Header)+5)
 	for name, values := range o.Header {
 		h[textproto.CanonicalMIMEHeaderKey(name)] = slices.Clone(values)
@@ -132,7 +133,7 @@ func (o *Options) header() http.Header {
 	h[headerAcceptEncoding] = accept
 	h[headerVGIAcceptEncoding] = accept
 	if o.MaxResponseBytes > 0 {
-		h[headerLimit] = []string{fmt.Sprint(o.MaxResponseBytes)}
+		h[headerLimit] = []string{strconv.FormatInt(o.MaxResponseBytes, 10)}
 	}
 	return h
 }

@@ -5,7 +5,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"log/slog"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,9 +17,8 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/vgirpc/vgirpc-go/conformance"
+	"github.com/vgirpc/vgirpc-go/httpserver"
 	"github.com/vgirpc/vgirpc-go/vgirpc"
 	"github.com/vgirpc/vgirpc-go/vgirpc/httpclient"
 	"github.com/vgirpc/vgirpc-go/wire"
@@ -94,37 +96,30 @@ func (l *logs) take() []string {
 	return out
 }
 
-func newTransport(t *testing.T, url string, opts httpclient.Options, client vgirpc.ClientOptions) *httpclient.Transport {
-	t.Helper()
-	tr, err := httpclient.New(url, opts, client)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := tr.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return tr
-}
-
-func equal(t *testing.T, got, want any) {
-	t.Helper()
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("(-want +got)\n%s", diff)
-	}
-}
-
-func noError(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
 // TestReference calls the Python reference worker.
 func TestReference(t *testing.T) {
-	url := reference(t, "--http", "0", "--no-call-state-cache") // so that a forgotten call token shows
+	testServer(t, reference(t, "--http", "0", "--no-call-state-cache")) // so that a forgotten call token shows
+}
+
+// TestServer calls the server of this module.
+func TestServer(t *testing.T) {
+	s, err := conformance.NewServer(vgirpc.ServerOptions{Logger: slog.New(slog.DiscardHandler)}, conformance.HostStandard)
+	noError(t, err)
+	h, err := httpserver.New(s, httpserver.Options{
+		CallCache: -1,
+		Sticky:    &httpserver.Sticky{EchoHeaders: map[string]string{"X-Vgi-Conformance-Echo": "conformance-fixed-marker"}},
+	})
+	noError(t, err)
+	srv := httptest.NewUnstartedServer(h)
+	ctx := conformance.WithCancelProbe(t.Context(), conformance.NewCancelProbe(""))
+	srv.Config.BaseContext = func(net.Listener) context.Context { return ctx }
+	srv.Start()
+	defer srv.Close()
+	testServer(t, srv.URL)
+}
+
+func testServer(t *testing.T, url string) {
+	t.Helper()
 	for name, opts := range map[string]httpclient.Options{
 		"with the defaults":                          {},
 		"with every body compressed":                 {CompressAbove: 1},
@@ -189,18 +184,6 @@ func testUnary(t *testing.T, c *vgirpc.Client, l *logs) {
 		}
 		wg.Wait()
 	})
-}
-
-func collect[Row any](t *testing.T, s *vgirpc.ProducerStream[Row]) ([]Row, error) {
-	t.Helper()
-	var out []Row
-	for rows, err := range s.All() {
-		if err != nil {
-			return out, err
-		}
-		out = append(out, rows...)
-	}
-	return out, nil
 }
 
 func testProducers(t *testing.T, tr *httpclient.Transport, l *logs) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -94,7 +95,7 @@ func (r *reply) open(resp *http.Response) error {
 		// padding that decodes to nothing.
 		r.src.r = io.LimitReader(resp.Body, r.t.limit+r.t.limit/64+64<<10)
 	}
-	for _, coding := range append(outer[:len(outer):len(outer)], inner...) {
+	for _, coding := range slices.Concat(outer, inner) {
 		if err := r.decode(strings.ToLower(strings.TrimSpace(coding))); err != nil {
 			return err
 		}
@@ -205,8 +206,8 @@ func (r *reply) next(req *vgirpc.ClientRequest) (*wire.Batch, error) {
 // correlated is the metadata of a log with the id of the response, where the
 // server did not put one in.
 func (r *reply) correlated(meta wire.Metadata) wire.Metadata {
-	if id := r.resp.Header[headerRequestID]; len(id) > 0 && !meta.Has(wire.KeyRequestID) {
-		return meta.With(wire.KeyRequestID, id[0])
+	if id := responseID(r.resp); id != "" && !meta.Has(wire.KeyRequestID) {
+		return meta.With(wire.KeyRequestID, id)
 	}
 	return meta
 }
@@ -214,8 +215,8 @@ func (r *reply) correlated(meta wire.Metadata) wire.Metadata {
 // remote is the error of an EXCEPTION batch.
 func (r *reply) remote(meta wire.Metadata) error {
 	e := vgirpc.RemoteError(meta)
-	if id := r.resp.Header[headerRequestID]; e.RequestID == "" && len(id) > 0 {
-		e.RequestID = id[0]
+	if e.RequestID == "" {
+		e.RequestID = responseID(r.resp)
 	}
 	if r.rd.Drain() == nil {
 		_ = r.finish() // only whether the connection can be used again

@@ -80,7 +80,7 @@ func New(baseURL string, opts Options, client vgirpc.ClientOptions) (*Transport,
 		t.conns = &connSet{}
 		t.rt = newPool(opts.TLS, t.conns)
 	}
-	header := opts.header()
+	header := commonHeader(&opts)
 	t.rpcHeader = maps.Clone(header)
 	t.rpcHeader[headerContentType] = []string{contentTypeArrow}
 	t.rpcHeader["Accept"] = []string{contentTypeArrow}
@@ -106,6 +106,9 @@ func parseBase(raw string) (*url.URL, error) {
 		return nil, errors.New("httpclient: the base URL has credentials: set Authorize or Header")
 	case base.RawQuery != "" || base.Fragment != "":
 		return nil, errors.New("httpclient: the base URL has a query or a fragment")
+	}
+	if base.Path == "" {
+		base.Path = "/" // or what is joined to it has no slash in front
 	}
 	return base, nil
 }
@@ -238,7 +241,7 @@ func (t *Transport) post(
 	if err == nil && resp.StatusCode == http.StatusUnsupportedMediaType && body.zstd && t.refusedZstd(ctx, resp.Header) {
 		_ = resp.Body.Close() // the refusal is understood
 		body.zstd = false
-		resp, err = t.send(ctx, s, to, batch, body)
+		resp, err = t.send(ctx, s, to, batch, body) //nolint:bodyclose // the reply closes it
 	}
 	if err != nil {
 		return nil, err
@@ -284,28 +287,9 @@ func isArrow(h http.Header) bool {
 // send sends one request and returns its response, whatever it is.
 func (t *Transport) send(ctx context.Context, s *Session, to *http.Request, batch *wire.Batch, body *requestBody) (*http.Response, error) {
 	out := to.WithContext(ctx)
-	id := requestID(ctx, batch.Meta)
-	var token string
-	if s != nil || id != "" || body.zstd || t.opts.Authorize != nil {
-		h := maps.Clone(out.Header)
-		out.Header = h
-		if body.zstd {
-			h[headerContentEncoding] = []string{codingZstd}
-		}
-		if id != "" {
-			h[headerRequestID] = []string{id}
-		}
-		if t.opts.Authorize != nil {
-			if err := t.opts.Authorize(ctx, h); err != nil {
-				return nil, authorizeError(err)
-			}
-		}
-		if s != nil {
-			var err error
-			if token, err = s.apply(h); err != nil {
-				return nil, err
-			}
-		}
+	token, err := t.dress(out, s, requestID(ctx, batch.Meta), body.zstd)
+	if err != nil {
+		return nil, err
 	}
 	out.Body, out.GetBody, out.ContentLength = body.reader(), body.again, int64(len(body.bytes()))
 	resp, err := t.rt.RoundTrip(out)
@@ -315,11 +299,36 @@ func (t *Transport) send(ctx context.Context, s *Session, to *http.Request, batc
 		}
 		return nil, t.lost(err)
 	}
-	resp.Request = out // what a wrapping RoundTripper may have replaced
+	resp.Request = out // a given Transport may have put its own there
 	if s != nil {
 		s.observe(token, resp.Header)
 	}
 	return resp, nil
+}
+
+// dress gives a request headers of its own, where those of all requests are not
+// enough. It returns the token of the session that the request carries.
+func (t *Transport) dress(out *http.Request, s *Session, id string, compressed bool) (token string, err error) {
+	if s == nil && id == "" && !compressed && t.opts.Authorize == nil {
+		return "", nil
+	}
+	h := maps.Clone(out.Header)
+	out.Header = h
+	if compressed {
+		h[headerContentEncoding] = []string{codingZstd}
+	}
+	if id != "" {
+		h[headerRequestID] = []string{id}
+	}
+	if t.opts.Authorize != nil {
+		if err := t.opts.Authorize(out.Context(), h); err != nil {
+			return "", authorizeError(err)
+		}
+	}
+	if s == nil {
+		return "", nil
+	}
+	return s.apply(h)
 }
 
 // lost is the error of a request without a response.

@@ -65,8 +65,7 @@ func newZstdStream() (*stream, error) {
 		// One goroutine, the caller's, which decodes no more than it is asked for.
 		zstd.WithDecoderConcurrency(1),
 		zstd.WithDecoderLowmem(true),
-		// A stream has no size to bound: the window is what takes memory.
-		zstd.WithDecoderMaxWindow(maxWindow),
+		// In a stream this bounds the window, which is what takes memory.
 		zstd.WithDecoderMaxMemory(maxWindow),
 	)
 	if err != nil {
@@ -302,7 +301,7 @@ func (l *limit) read(src io.Reader, p []byte) (int, error) {
 	if int64(len(p))-1 > l.left {
 		// One byte over the limit tells a body that ends there from one that
 		// goes on.
-		p = p[:l.left]
+		p = p[:l.left+1]
 	}
 	n, err := src.Read(p)
 	if int64(n) > l.left {

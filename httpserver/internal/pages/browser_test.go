@@ -46,7 +46,10 @@ func TestInABrowser(t *testing.T) {
 	runErr := cmd.Run()
 	steps := 0
 	for line := range strings.Lines(output.String()) {
-		var step struct{ Name, Failure string }
+		var step struct {
+			Name    string `json:"name"`
+			Failure string `json:"failure"`
+		}
 		if err := json.Unmarshal([]byte(line), &step); err != nil {
 			t.Fatalf("the script said %q", line)
 		}

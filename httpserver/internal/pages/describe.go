@@ -49,6 +49,31 @@ type rowView struct {
 	HasDefault       bool
 }
 
+// NameParts are the pieces of a long name between which a narrow screen may
+// break it: a piece begins with an underscore. That also tells a column from a
+// method of the same name, for whoever looks for methods in the page's source.
+func (r rowView) NameParts() []string {
+	return pieces(r.Name, func(c, next byte) bool { return next == '_' && c != '_' })
+}
+
+// TypeParts are the pieces of a type's token, likewise: a piece ends with
+// punctuation.
+func (r rowView) TypeParts() []string {
+	return pieces(r.Type, func(c, next byte) bool { return c == ',' || c == '<' || (c == ':' && next != ':') })
+}
+
+// pieces cuts s after each byte where cut says so of it and the next one.
+func pieces(s string, cut func(c, next byte) bool) []string {
+	var out []string
+	start := 0
+	for i := 1; i < len(s); i++ {
+		if cut(s[i-1], s[i]) {
+			out, start = append(out, s[start:i]), i
+		}
+	}
+	return append(out, s[start:])
+}
+
 // describeAll describes what the server hosts: the application's protocols,
 // then those of the framework.
 func describeAll(opts Options) ([]protocolView, error) {
@@ -94,6 +119,7 @@ func describe(opts Options, m *vgirpc.Method) (methodView, error) {
 		view.Marks = append(view.Marks, "no side effects")
 	case vgirpc.Idempotent:
 		view.Marks = append(view.Marks, "idempotent")
+	default: // nothing was declared
 	}
 	params, err := m.ParamFields()
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"path"
@@ -173,9 +174,7 @@ func newDocument(body []byte, contentType string, header map[string]string) docu
 // serve writes d. net/http leaves the body out of an answer to HEAD.
 func (d *document) serve(w http.ResponseWriter, status int) {
 	h := w.Header()
-	for name, value := range d.header {
-		h[name] = value
-	}
+	maps.Copy(h, d.header)
 	w.WriteHeader(status)
 	_, _ = w.Write(d.body) // a reader who has gone needs no page
 }

@@ -72,6 +72,7 @@ type (
 	readingRow struct {
 		At    time.Time `vgi:"at"`
 		Value *float64  `vgi:"value"`
+		Level int64     `vgi:"echo_level"` // named as a method might be
 	}
 	sensorHeader struct {
 		Station string `vgi:"station"`
@@ -81,15 +82,15 @@ type (
 // ended is the state of streams that nobody opens here.
 type ended struct{}
 
-func (ended) Produce(context.Context, *vgirpc.Out[readingRow]) error { return io.EOF }
+func (ended) Produce(context.Context, *vgirpc.Emitter[readingRow]) error { return io.EOF }
 
-func (ended) Exchange(_ context.Context, in []addParams, out *vgirpc.Out[addParams]) error {
-	return out.Send(in)
+func (ended) Exchange(_ context.Context, in []addParams, out *vgirpc.Emitter[addParams]) error {
+	return out.EmitRows(in)
 }
 
 // sampleServer hosts a method of every kind that the pages tell apart.
-func sampleServer(t testing.TB) *vgirpc.Server {
-	t.Helper()
+func sampleServer(tb testing.TB) *vgirpc.Server {
+	tb.Helper()
 	weather := vgirpc.NewProtocol("acme.Weather.v1", "1.4.0")
 	add := vgirpc.NewUnary[addParams, float64](weather, "add", vgirpc.MethodOptions{
 		Doc: "Adds two numbers.", Idempotency: vgirpc.NoSideEffects,
@@ -108,7 +109,7 @@ func sampleServer(t testing.TB) *vgirpc.Server {
 
 	s, err := vgirpc.NewServer(vgirpc.ServerOptions{ServerID: "cafe01cafe02", Logger: slog.New(slog.DiscardHandler)}, weather, legacy)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	vgirpc.HandleUnary(s, add, func(_ context.Context, p addParams) (float64, error) { return p.A + p.B, nil })
 	vgirpc.HandleUnary(s, greet, func(ctx context.Context, p greetParams) (string, error) {
@@ -134,18 +135,18 @@ func sampleServer(t testing.TB) *vgirpc.Server {
 }
 
 // sampleSite serves the pages of the sample below /vgi, and its calls as JSON.
-func sampleSite(t testing.TB) http.Handler {
-	t.Helper()
-	s := sampleServer(t)
+func sampleSite(tb testing.TB) http.Handler {
+	tb.Helper()
+	s := sampleServer(tb)
 	p, err := pages.New(pages.Options{
 		Server: s, Prefix: "/vgi", RepositoryURL: "https://example.com/acme/weather", TryIt: true, Version: "1.2.3",
 	})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	calls, err := jsoncall.Guard(jsoncall.GuardOptions{}, jsonCalls{s})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /vgi", p.Landing)

@@ -22,7 +22,7 @@ import (
 
 // Environment variables.
 const (
-	envTokenKey     = "VGI_RPC_TOKEN_KEY"
+	envTokenKey     = "VGI_RPC_TOKEN_KEY"      //nolint:gosec // a name
 	envTokenKeyFile = "VGI_RPC_TOKEN_KEY_FILE" //nolint:gosec // a name
 	envNoZstd       = "VGI_HTTP_DISABLE_ZSTD"
 )

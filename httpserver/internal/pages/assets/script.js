@@ -212,6 +212,7 @@ function typed(event) {
 const filter = document.getElementById("filter");
 filter.addEventListener("input", () => filterCards(filter.value, document.getElementById("found")));
 document.getElementById("tools").hidden = false;
+for (const remark of document.querySelectorAll("[data-scriptless]")) remark.remove();
 for (const form of document.querySelectorAll("form[data-url]")) {
   form.addEventListener("submit", (event) => {
     event.preventDefault();

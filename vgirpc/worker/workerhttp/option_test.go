@@ -1,0 +1,301 @@
+package workerhttp_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/vgirpc/vgirpc-go/httpserver"
+	"github.com/vgirpc/vgirpc-go/vgirpc"
+	"github.com/vgirpc/vgirpc-go/vgirpc/worker"
+	"github.com/vgirpc/vgirpc-go/vgirpc/worker/workerhttp"
+)
+
+// asWorker names the environment variable that makes the test binary the worker
+// under test.
+const asWorker = "VGIRPC_TEST_HTTP_WORKER"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asWorker) != "" {
+		workerMain()
+	}
+	os.Exit(m.Run())
+}
+
+// workerMain is a user's main function, with a route that lets a test hold a
+// request.
+func workerMain() {
+	contract := vgirpc.NewProtocol("test.HTTPWorker", "1.0.0")
+	ping := vgirpc.NewUnary[vgirpc.None, string](contract, "ping")
+	server, err := vgirpc.NewServer(vgirpc.ServerOptions{ServerID: "the-worker"}, contract)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(99)
+	}
+	vgirpc.HandleUnary(server, ping, func(context.Context, vgirpc.None) (string, error) { return "pong", nil })
+	worker.Main(server, workerhttp.With(workerhttp.Options{
+		Handler: httpserver.Options{MaxResponseBytes: 1 << 20},
+		Configure: func(_ context.Context, o *httpserver.Options) error {
+			if o.Prefix == "/refused" {
+				return errors.New("this program wants another prefix")
+			}
+			return nil
+		},
+		Wrap: func(h *httpserver.Handler) http.Handler { return &holding{h} },
+	}))
+}
+
+type holding struct{ *httpserver.Handler }
+
+func (h *holding) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path != "/hold" {
+		h.Handler.ServeHTTP(w, r)
+		return
+	}
+	answer := http.NewResponseController(w)
+	_ = answer.EnableFullDuplex()
+	_ = answer.Flush()
+	_, _ = io.Copy(w, r.Body) // to the end of the request
+}
+
+func (h *holding) Drain() {
+	fmt.Fprintln(os.Stderr, "draining")
+	h.Handler.Drain()
+}
+
+// process is a worker under test.
+type process struct {
+	*exec.Cmd
+	stdout *bufio.Reader
+	exited chan struct{}
+
+	mu     sync.Mutex
+	stderr strings.Builder
+	said   chan struct{} // closed at "draining"
+}
+
+func (p *process) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	before := strings.Contains(p.stderr.String(), "draining")
+	p.stderr.Write(b)
+	if !before && strings.Contains(p.stderr.String(), "draining") {
+		close(p.said)
+	}
+	return len(b), nil
+}
+
+func (p *process) log() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.stderr.String()
+}
+
+func start(t *testing.T, env []string, args ...string) *process {
+	t.Helper()
+	p := &process{Cmd: exec.Command(os.Args[0], args...), exited: make(chan struct{}), said: make(chan struct{})}
+	p.Env = append(append(os.Environ(), asWorker+"=1", "GORACE=atexit_sleep_ms=0"), env...)
+	p.Stderr = p
+	out, in, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Stdout = in
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	_ = in.Close()
+	p.stdout = bufio.NewReader(out)
+	go func() {
+		_ = p.Wait()
+		close(p.exited)
+	}()
+	t.Cleanup(func() {
+		_ = p.Process.Kill()
+		<-p.exited
+		_ = out.Close()
+		if t.Failed() {
+			t.Logf("standard error of the worker:\n%s", p.log())
+		}
+	})
+	return p
+}
+
+// url is where the worker says that it is.
+func (p *process) url(t *testing.T, scheme string) string {
+	t.Helper()
+	line, err := p.stdout.ReadString('\n')
+	port, ok := strings.CutPrefix(strings.TrimSpace(line), "PORT:")
+	if err != nil || !ok || port == "0" {
+		t.Fatalf("announcement %q, %v", line, err)
+	}
+	return scheme + "://127.0.0.1:" + port
+}
+
+// status waits for the end.
+func (p *process) status(t *testing.T) int {
+	t.Helper()
+	select {
+	case <-p.exited:
+		return p.ProcessState.ExitCode()
+	case <-time.After(20 * time.Second):
+		t.Fatal("the worker did not end")
+		return -1
+	}
+}
+
+func do(t *testing.T, method, url string, body io.Reader) *http.Response {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, url, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = res.Body.Close() })
+	return res
+}
+
+const key = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
+
+func TestFlagsReachTheHandler(t *testing.T) {
+	tokens := filepath.Join(t.TempDir(), "tokens")
+	if err := os.WriteFile(tokens, []byte("s3cret alice\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	keys := filepath.Join(t.TempDir(), "keys")
+	if err := os.WriteFile(keys, []byte("# the key\n"+key+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name   string
+		args   string
+		env    []string
+		path   string
+		status int
+		header map[string]string // "" for one that is not there
+		log    string            // what is not said, with a "-" in front
+	}{
+		{"nothing but the mode", "--http", nil, "/health", 200, map[string]string{
+			"Vgi-Max-Response-Bytes": "1048576", "Vgi-Supported-Encodings": "zstd, gzip", "Vgi-Sticky-Enabled": "", "Vgi-Max-Request-Bytes": "",
+		}, "no token key"},
+		{"limits", "--max-request-bytes 4096 --http 0 --max-response-bytes 70000", nil, "/health", 200, map[string]string{
+			"Vgi-Max-Request-Bytes": "4096", "Vgi-Max-Response-Bytes": "70000",
+		}, ""},
+		{"a prefix", "--http=0 --prefix /deep/er", nil, "/deep/er/health", 200, nil, ""},
+		{"no compression", "--http --no-compression", nil, "/health", 200, map[string]string{"Vgi-Supported-Encodings": ""}, ""},
+		{"no zstd", "--http", []string{"VGI_HTTP_DISABLE_ZSTD=1"}, "/health", 200, map[string]string{"Vgi-Supported-Encodings": "gzip"}, ""},
+		{"sticky sessions", "--http --sticky-ttl 0.5", nil, "/health", 200, map[string]string{"Vgi-Sticky-Enabled": "true"}, ""},
+		{"no sticky sessions", "--http --sticky-ttl 5 --no-sticky", nil, "/health", 200, map[string]string{"Vgi-Sticky-Enabled": ""}, ""},
+		{"a key", "--http --replicas 2 --token-key " + key, nil, "/health", 200, nil, "-no token key"},
+		{"a key file", "--http --replicas 2 --token-key-file " + keys, nil, "/health", 200, nil, "-no token key"},
+		{"a key in the environment", "--http --replicas 2", []string{"VGI_RPC_TOKEN_KEY=" + key}, "/health", 200, nil, "-no token key"},
+		{"a key file in the environment", "--http --replicas 2", []string{"VGI_RPC_TOKEN_KEY_FILE=" + keys}, "/health", 200, nil, "-no token key"},
+		{"callers with a token", "--http --bearer-tokens " + tokens, nil, "/test.HTTPWorker/ping", 401, map[string]string{
+			"Www-Authenticate": "Bearer", "Vgi-Auth-Reason": "missing_credential",
+		}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := start(t, tt.env, strings.Fields(tt.args)...)
+			method := http.MethodGet
+			if tt.status == http.StatusUnauthorized {
+				method = http.MethodPost
+			}
+			res := do(t, method, p.url(t, "http")+tt.path, nil) //nolint:bodyclose // do closes it
+			if res.StatusCode != tt.status {
+				t.Errorf("status %s", res.Status)
+			}
+			for name, want := range tt.header {
+				if got := strings.Join(res.Header.Values(name), ","); got != want {
+					t.Errorf("%s: %q, want %q", name, got, want)
+				}
+			}
+			if absent, not := strings.CutPrefix(tt.log, "-"); strings.Contains(p.log(), absent) == not && tt.log != "" {
+				t.Errorf("the log is %q", p.log())
+			}
+		})
+	}
+}
+
+func TestCommandLinesThatMakeNoSense(t *testing.T) {
+	for _, tt := range []struct {
+		args string
+		env  []string
+		want string
+	}{
+		{"--http 70000", nil, "--http"},
+		{"--http --tcp 0", nil, "exclude each other"},
+		{"--http --max-response-bytes 5", nil, "MaxResponseBytes"},
+		{"--http --prefix x", nil, "Prefix"},
+		{"--http --prefix /refused", nil, "another prefix"},
+		{"--http --replicas 2", nil, "Keys are missing"},
+		{"--http --token-key xyz", nil, "--token-key"},
+		{"--http --token-key " + key + " --token-key-file x", nil, "exclude each other"},
+		{"--http --token-key-file /nowhere", nil, "--token-key-file"},
+		{"--http", []string{"VGI_RPC_TOKEN_KEY=short"}, "VGI_RPC_TOKEN_KEY"},
+		{"--http", []string{"VGI_HTTP_DISABLE_ZSTD=maybe"}, "VGI_HTTP_DISABLE_ZSTD"},
+		{"--http --sticky-ttl -1", nil, "--sticky-ttl"},
+		{"--http --bearer-tokens /nowhere", nil, "--bearer-tokens"},
+		{"--http --tls-cert x", nil, "want both"},
+	} {
+		t.Run(tt.args+strings.Join(tt.env, ""), func(t *testing.T) {
+			p := start(t, tt.env, strings.Fields(tt.args)...)
+			if status := p.status(t); status != 2 {
+				t.Errorf("exit status %d", status)
+			}
+			if !strings.Contains(p.log(), tt.want) {
+				t.Errorf("it says %q, want %q", p.log(), tt.want)
+			}
+			if out, _ := io.ReadAll(p.stdout); len(out) > 0 {
+				t.Errorf("standard output: %q", out)
+			}
+		})
+	}
+}
+
+func TestASignalLetsRequestsFinish(t *testing.T) {
+	p := start(t, nil, "--http")
+	body, feed := io.Pipe()
+	res := do(t, http.MethodPost, p.url(t, "http")+"/hold", body) //nolint:bodyclose // do closes it
+	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	<-p.said
+	go func() {
+		_, _ = io.WriteString(feed, "finished")
+		_ = feed.Close()
+	}()
+	if got, err := io.ReadAll(res.Body); string(got) != "finished" || err != nil {
+		t.Errorf("answer %q, %v", got, err)
+	}
+	if status := p.status(t); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+	if rest, _ := io.ReadAll(p.stdout); len(rest) > 0 {
+		t.Errorf("more on standard output: %q", rest)
+	}
+}
+
+func TestAPortMayBeGivenInTwoWays(t *testing.T) {
+	first := start(t, nil, "--http", "--host", "127.0.0.1")
+	_, port, _ := strings.Cut(strings.TrimPrefix(first.url(t, "http"), "http://"), ":")
+	for _, args := range [][]string{{"--http", port}, {"--port", port, "--http"}} {
+		p := start(t, nil, args...)
+		if status := p.status(t); status != 1 || !strings.Contains(p.log(), "address already in use") {
+			t.Errorf("%q, with the port taken: exit status %d: %s", args, status, p.log())
+		}
+	}
+}
