@@ -68,7 +68,7 @@ conformance: ## run the canonical Python suite against bin/vgi-worker (the 2 GiB
 conformance-fast: ## the same over one transport and without the 2 GiB echo
 	conformance/run.sh --fast
 
-components: ## install the gateways and the browser that tests start
+components: ## install the Python reference, gateways and browser that tests start
 	.ci/components
 
 check: components vet lint race-short fuzz-short test conformance ## everything that a change must pass
