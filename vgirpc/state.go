@@ -39,6 +39,9 @@ type stateType struct {
 	typ  reflect.Type
 	plan *codec.Plan // nil: the state implements encoding.BinaryMarshaler
 	mark [markBytes]byte
+	// zero is the zero state as an IPC stream, or what of it all states share:
+	// the schema message, if the zero state cannot be stored.
+	zero []byte
 }
 
 // markBytes is the length of the mark before every stored state: what is left of
@@ -49,7 +52,7 @@ const markBytes = 8
 // sign computes the mark of a state type of m.
 func (t *stateType) sign(m *Method) {
 	h := sha256.New()
-	for _, part := range [][]byte{[]byte(m.fullName), []byte(t.typ.String()), t.head(), m.output.Message(), m.input.Message()} {
+	for _, part := range [][]byte{[]byte(m.fullName), []byte(t.typ.String()), t.zero, m.output.Message(), m.input.Message()} {
 		var n [8]byte
 		binary.LittleEndian.PutUint64(n[:], uint64(len(part)))
 		h.Write(n[:])
@@ -57,9 +60,6 @@ func (t *stateType) sign(m *Method) {
 	}
 	copy(t.mark[:], h.Sum(nil))
 }
-
-// head is what every stored state of the type begins with, and is not stored.
-func (t *stateType) head() []byte { return t.plan.Message() }
 
 // newStateSet prepares the storage of the states that opening a stream of m may
 // return: those listed, or the type S itself.
@@ -102,7 +102,11 @@ func newStateType(t reflect.Type) (*stateType, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &stateType{typ: t, plan: plan}, nil
+	st := &stateType{typ: t, plan: plan}
+	if st.zero, err = plan.Marshal(reflect.New(t.Elem()).UnsafePointer()); err != nil {
+		st.zero = plan.Message()
+	}
+	return st, nil
 }
 
 // StateError reports why the streams of a method cannot be stored between
@@ -145,23 +149,48 @@ func (d *Dispatch) Snapshot() (*Snapshot, error) {
 }
 
 // encode returns the mark and the state behind it: what it marshals itself to,
-// or its row as an IPC stream, less the schema message that all of them share.
+// or its row as an IPC stream, of which only what lies between the beginning and
+// the end that it shares with the zero state is kept. That is a few bytes more
+// than its values.
 func (t *stateType) encode(state any) ([]byte, error) {
 	if t.plan == nil {
 		data, err := state.(encoding.BinaryMarshaler).MarshalBinary() //nolint:forcetypeassert // checked at registration
 		return append(t.mark[:], data...), err
 	}
 	data, err := t.plan.Marshal(reflect.ValueOf(state).UnsafePointer())
-	if err != nil || len(data) == 0 {
-		return t.mark[:], err
+	if err != nil {
+		return nil, err
 	}
-	head := len(t.head())
-	if head < markBytes || len(data) < head {
-		return nil, fmt.Errorf("vgirpc: a stored %v is %d bytes after a schema of %d", t.typ, len(data), head)
+	head, tail := shared(data, t.zero)
+	out := make([]byte, 0, markBytes+2*binary.MaxVarintLen32+len(data)-head-tail)
+	out = binary.AppendUvarint(append(out, t.mark[:]...), uint64(head))
+	out = binary.AppendUvarint(out, uint64(tail))
+	return append(out, data[head:len(data)-tail]...), nil
+}
+
+// shared is how many bytes a and b begin and end with alike, without overlap.
+func shared(a, b []byte) (head, tail int) {
+	most := min(len(a), len(b))
+	for head < most && a[head] == b[head] {
+		head++
 	}
-	data = data[head-markBytes:]
-	copy(data, t.mark[:])
-	return data, nil
+	for tail < most-head && a[len(a)-1-tail] == b[len(b)-1-tail] {
+		tail++
+	}
+	return head, tail
+}
+
+// whole puts a state's stream together again from what encode kept of it.
+func (t *stateType) whole(kept []byte) ([]byte, error) {
+	head, n := binary.Uvarint(kept)
+	if n <= 0 || head > uint64(len(t.zero)) {
+		return nil, errOtherLayout
+	}
+	tail, m := binary.Uvarint(kept[n:])
+	if m <= 0 || tail > uint64(len(t.zero))-head {
+		return nil, errOtherLayout
+	}
+	return slices.Concat(t.zero[:head], kept[n+m:], t.zero[uint64(len(t.zero))-tail:]), nil
 }
 
 var errOtherLayout = errors.New("it was stored with another layout")
@@ -175,8 +204,9 @@ func (t *stateType) decode(data []byte) (any, error) {
 	if t.plan == nil {
 		return v.Interface(), v.Interface().(encoding.BinaryUnmarshaler).UnmarshalBinary(data) //nolint:forcetypeassert // checked at registration
 	}
-	if len(data) > 0 {
-		data = slices.Concat(t.head(), data)
+	data, err := t.whole(data)
+	if err != nil {
+		return nil, err
 	}
 	return v.Interface(), t.plan.Unmarshal(data, v.UnsafePointer())
 }
