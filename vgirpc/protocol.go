@@ -130,20 +130,28 @@ func (p *Protocol) Methods() []*Method {
 	return out
 }
 
-// add registers a method; it panics on a bad or repeated name, and after the
-// protocol has been sealed.
+// add registers a method; it panics where define fails.
 func (p *Protocol) add(m *Method) {
+	if err := p.define(m); err != nil {
+		panic(err.Error()) //nolint:forbidigo // registration
+	}
+}
+
+// define registers a method; it fails on a bad or repeated name, and after the
+// protocol has been sealed.
+func (p *Protocol) define(m *Method) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
 	case p.sealed:
-		panic(fmt.Sprintf("vgirpc: %s.%s: the protocol is already in use", p.name, m.name)) //nolint:forbidigo // registration
+		return fmt.Errorf("vgirpc: %s.%s: the protocol is already in use", p.name, m.name)
 	case !validName(m.name) || strings.HasPrefix(m.name, "__"):
-		panic(fmt.Sprintf("vgirpc: %s: method name %q", p.name, m.name)) //nolint:forbidigo // registration
+		return fmt.Errorf("vgirpc: %s: method name %q", p.name, m.name)
 	case p.methods[m.name] != nil:
-		panic(fmt.Sprintf("vgirpc: %s.%s is defined twice", p.name, m.name)) //nolint:forbidigo // registration
+		return fmt.Errorf("vgirpc: %s.%s is defined twice", p.name, m.name)
 	}
 	p.methods[m.name] = m
+	return nil
 }
 
 // seal fixes the set of methods.

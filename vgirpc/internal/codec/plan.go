@@ -62,6 +62,15 @@ func CompileResult(t reflect.Type, options ...string) (*Plan, error) {
 	return compileResult(t, options)
 }
 
+// Untyped is the plan of columns without a Go type: it has a schema, by default
+// an empty one, and neither encodes nor decodes.
+func Untyped(schema *wire.Schema) *Plan {
+	if schema == nil {
+		schema = wire.EmptySchema()
+	}
+	return &Plan{schema: schema}
+}
+
 // Schema is the schema of the columns that the plan makes.
 func (p *Plan) Schema() *wire.Schema { return p.schema }
 
