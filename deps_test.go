@@ -77,11 +77,12 @@ var rooms = []room{
 	{"vgirpc", []string{"wire/...", "vgirpc/internal/..."}, light(noFlags, noTesting)},
 	{"vgirpc/vgitest", []string{"wire/...", "vgirpc"}, light(noFlags)},
 	{"vgirpc/worker", []string{"wire", "vgirpc", "observability"}, light(noTesting)},
+	{"vgirpc/subprocess", []string{"wire", "vgirpc"}, light(noTesting)},
 	// HTTP, and what goes with it: linked by the main that names it.
 	{"auth/...", []string{"vgirpc", "auth/..."}, http(noFlags, noTesting)},
 	{"external/...", []string{"wire/...", "vgirpc", "external/..."}, http(noFlags, noTesting)},
 	{"httpserver/internal/...", []string{"wire/...", "vgirpc", "auth", "httpserver/internal/..."}, http(noFlags, noTesting)},
-	{"httpserver", []string{"wire/...", "vgirpc", "auth", "external", "httpserver/internal/..."}, http(noFlags, noTesting)},
+	{"httpserver", []string{"wire/...", "vgirpc", "auth", "auth/proof", "external", "httpserver/internal/..."}, http(noFlags, noTesting)},
 	{"vgirpc/httpclient/...", []string{"wire/...", "vgirpc", "vgirpc/httpclient/..."}, http(noFlags, noTesting)},
 	{"vgirpc/worker/workerhttp", []string{"vgirpc", "vgirpc/worker", "httpserver", "auth"}, http(noTesting)},
 	{"observability", []string{"vgirpc"}, light(noFlags, noTesting)},

@@ -29,8 +29,7 @@ func newHandler(tb testing.TB, opts httpserver.Options) *httpserver.Handler {
 
 func newHandlerOf(tb testing.TB, opts httpserver.Options, of vgirpc.ServerOptions) *httpserver.Handler {
 	tb.Helper()
-	of.Logger = slog.New(slog.DiscardHandler)
-	s, err := conformance.NewServer(of, conformance.HostStandard)
+	s, err := newServerWith(of)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -44,11 +43,16 @@ func newHandlerOf(tb testing.TB, opts httpserver.Options, of vgirpc.ServerOption
 // newServer returns a server of the conformance service.
 func newServer(tb testing.TB) *vgirpc.Server {
 	tb.Helper()
-	s, err := conformance.NewServer(vgirpc.ServerOptions{Logger: slog.New(slog.DiscardHandler)}, conformance.HostStandard)
+	s, err := newServerWith(vgirpc.ServerOptions{})
 	if err != nil {
 		tb.Fatal(err)
 	}
 	return s
+}
+
+func newServerWith(of vgirpc.ServerOptions) (*vgirpc.Server, error) {
+	of.Logger = slog.New(slog.DiscardHandler)
+	return conformance.NewServer(of, conformance.HostStandard)
 }
 
 // canned is a ResponseWriter that keeps what it is sent.

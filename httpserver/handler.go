@@ -2,13 +2,13 @@ package httpserver
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -17,6 +17,7 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"github.com/vgirpc/vgirpc-go/auth"
+	"github.com/vgirpc/vgirpc-go/auth/proof"
 	"github.com/vgirpc/vgirpc-go/httpserver/internal/cors"
 	"github.com/vgirpc/vgirpc-go/httpserver/internal/encoding"
 	"github.com/vgirpc/vgirpc-go/httpserver/internal/pages"
@@ -39,6 +40,7 @@ type Handler struct {
 	pages    *pages.Pages      // nil: off
 	json     *jsonGateway      // nil: off
 	sessions *session.Registry // nil: off
+	uploads  vgirpc.Route      // of the method that hands out places
 	refusals *unauthorized.Responder
 	health   []byte
 
@@ -85,18 +87,12 @@ func New(server *vgirpc.Server, opts Options) (*Handler, error) {
 	if h.codings, err = encoding.New(encoding.Options{NoResponse: opts.NoCompression, NoZstd: opts.NoZstd}); err != nil {
 		return nil, fmt.Errorf("httpserver: %w", err)
 	}
-	if err := h.hostSessions(); err != nil {
+	if err := errors.Join(h.hostSessions(), h.hostPages(), h.hostUploads()); err != nil {
 		return nil, err
 	}
-	if err := errors.Join(h.hostPages(), h.hostRefusals()); err != nil {
+	if err := errors.Join(h.hostRefusals(), h.hostHealth()); err != nil {
 		return nil, err
 	}
-	if opts.Uploads != nil {
-		if err := h.hostUploads(opts.Uploads); err != nil {
-			return nil, err
-		}
-	}
-	h.health = fmt.Appendf(nil, `{"status":"ok","server_id":%q,"protocol":%q}`, server.ID(), server.Protocols()[0].Name())
 	h.advertise()
 	return h, h.route()
 }
@@ -170,8 +166,8 @@ func (h *Handler) advertise() {
 		add("VGI-Upload-URL-Support", "true")
 		number("VGI-Max-Upload-Bytes", h.opts.Uploads.MaxUploadBytes())
 	}
-	if demandsProof(h.opts.Auth) {
-		add("VGI-Proxy-Proof-Required", "true")
+	if slices.Contains(auth.ProxyHeaders(h.opts.Auth), proof.Header) {
+		add(proof.RequiredHeader, "true")
 	}
 	if h.sessions != nil {
 		add("VGI-Sticky-Enabled", "true")
@@ -182,22 +178,10 @@ func (h *Handler) advertise() {
 	}
 }
 
-// demandsProof reports whether requests without a proxy's proof are refused.
-func demandsProof(a auth.Authenticator) bool {
-	for _, name := range auth.ProxyHeaders(a) {
-		if http.CanonicalHeaderKey(name) == "Vgi-Proxy-Proof" {
-			return true
-		}
-	}
-	return false
-}
-
-// exposed are the headers that pages of other origins may read.
+// exposed are the headers that pages of other origins may read, beside those
+// that CORS always exposes.
 func (h *Handler) exposed() []string {
-	names := []string{
-		"WWW-Authenticate", "X-Request-ID", "X-VGI-Content-Encoding", "X-VGI-RPC-Error", "VGI-Auth-Reason", "VGI-Auth-Proxy-Required",
-		"Retry-After",
-	}
+	names := []string{"VGI-Auth-Proxy-Required", "Retry-After"}
 	for _, c := range h.capabilities {
 		names = append(names, c.name)
 	}
@@ -256,9 +240,10 @@ func (h *Handler) routePages(r chi.Router) {
 
 // Names of headers, in canonical form.
 const (
-	headerContentType = "Content-Type"
-	headerRequestID   = "X-Request-Id"
-	headerRPCError    = "X-Vgi-Rpc-Error"
+	headerContentLength = "Content-Length"
+	headerContentType   = "Content-Type"
+	headerRequestID     = "X-Request-Id"
+	headerRPCError      = "X-Vgi-Rpc-Error"
 )
 
 // ServeHTTP answers one request.
@@ -267,36 +252,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	for i := range h.capabilities {
 		out[h.capabilities[i].name] = h.capabilities[i].value
 	}
-	if id := r.Header[headerRequestID]; len(id) == 1 && usableID(id[0]) {
+	if id := r.Header[headerRequestID]; len(id) == 1 && vgirpc.UsableRequestID(id[0]) {
 		out[headerRequestID] = id
 	} else {
-		out[headerRequestID] = []string{newID()}
+		out[headerRequestID] = []string{vgirpc.NewRequestID()}
 	}
 	h.root.ServeHTTP(w, r)
-}
-
-// maxID is the length of the longest identifier that is taken over from a
-// caller.
-const maxID = 128
-
-// usableID bounds what a caller may put into logs: printable ASCII.
-func usableID(s string) bool {
-	if s == "" || len(s) > maxID {
-		return false
-	}
-	for i := range len(s) {
-		if s[i] <= ' ' || s[i] > '~' {
-			return false
-		}
-	}
-	return true
-}
-
-// newID is a fresh identifier of 16 hex digits.
-func newID() string {
-	var b [8]byte
-	_, _ = rand.Read(b[:]) // crypto/rand.Read does not fail
-	return hex.EncodeToString(b[:])
 }
 
 // identityKey finds the caller's identity in a request's context.
@@ -321,25 +282,31 @@ func (h *Handler) authenticated(next http.Handler) http.Handler {
 	})
 }
 
+// hostHealth prepares the answer to load balancers.
+func (h *Handler) hostHealth() (err error) {
+	h.health, err = json.Marshal(struct {
+		Status   string `json:"status"`
+		ServerID string `json:"server_id"`
+		Protocol string `json:"protocol"`
+	}{"ok", h.server.ID(), h.server.Protocols()[0].Name()})
+	return err
+}
+
 // serveHealth answers load balancers, and clients that ask for capabilities. It
 // says that the process lives, whatever its state.
 func (h *Handler) serveHealth(w http.ResponseWriter, r *http.Request) {
 	out := w.Header()
-	out[headerContentType] = []string{"application/json"}
-	out["Cache-Control"] = []string{"public, max-age=300"}
-	out["Content-Length"] = []string{strconv.Itoa(len(h.health))}
-	if r.Method != http.MethodOptions {
-		out["Cache-Control"] = []string{"no-store"}
-	}
-	if r.Method == http.MethodGet {
-		_, _ = w.Write(h.health) // the peer may be gone
+	out.Set(headerContentType, "application/json")
+	if r.Method == http.MethodOptions {
+		out.Set("Allow", "GET, HEAD, OPTIONS")
+		out.Set("Cache-Control", "public, max-age=300")
 		return
 	}
-	if r.Method == http.MethodOptions {
-		delete(out, "Content-Length")
-		out["Allow"] = []string{"GET, HEAD, OPTIONS"}
+	out.Set("Cache-Control", "no-store")
+	out.Set(headerContentLength, strconv.Itoa(len(h.health)))
+	if r.Method == http.MethodGet {
+		_, _ = w.Write(h.health) // the peer may be gone
 	}
-	w.WriteHeader(http.StatusOK)
 }
 
 // notFound answers a path that leads nowhere.
@@ -348,14 +315,14 @@ func (h *Handler) notFound(w http.ResponseWriter, r *http.Request) {
 		h.pages.NotFound(w, r)
 		return
 	}
-	h.refuse(w, r, http.StatusNotFound, unknownPath())
+	h.refuse(w, r, unknownPath())
 }
 
-func unknownPath() *vgirpc.Error {
-	return &vgirpc.Error{
+func unknownPath() error {
+	return &statusError{http.StatusNotFound, &vgirpc.Error{
 		Code: vgirpc.Unimplemented, Kind: vgirpc.KindMethodNotImplemented, Type: "MethodNotImplementedError",
 		Message: "no such path: calls go to {prefix}/{protocol}/{method}, /init and /exchange",
-	}
+	}}
 }
 
 // methodNotAllowed tells a path that is called with the wrong verb from one that

@@ -2,6 +2,7 @@ package httpserver
 
 import (
 	"errors"
+	"log/slog"
 	"net/http"
 	"strconv"
 
@@ -42,68 +43,96 @@ func isJSONCall(r *http.Request) bool {
 
 // serve answers a request that has passed the guard.
 func (g *jsonGateway) serve(w http.ResponseWriter, r *http.Request) {
-	status, answer := g.call(w, r)
-	body, err := answer.Append(nil)
+	q := g.h.newRequest(w, r, named(r, false))
+	codec, params, err := g.read(q)
 	if err != nil {
-		status, body = http.StatusInternalServerError, []byte(`{"error":{"code":"INTERNAL","message":"the answer has no form in JSON"}}`)
+		g.fail(q, refusalStatus(err), err)
+		return
 	}
-	out := w.Header()
-	out[headerContentType] = []string{"application/json"}
-	out["Cache-Control"] = []string{"no-store"}
-	out["X-Content-Type-Options"] = []string{"nosniff"}
-	out["Content-Length"] = []string{strconv.Itoa(len(body))}
-	w.WriteHeader(status)
-	_, _ = w.Write(body) //nolint:gosec // JSON, with its content type and nosniff; the peer may be gone
+	defer g.h.land()
+	g.dispatch(q, codec, params)
 }
 
-// call makes the call that a request asks for.
-func (g *jsonGateway) call(w http.ResponseWriter, r *http.Request) (int, *jsoncall.Answer) {
-	q := g.h.newRequest(w, r, named(r, false))
-	client, err := clientLimit(r.Header)
-	if err != nil {
-		return http.StatusBadRequest, jsoncall.Fail(err)
-	}
-	q.budget = g.h.budget(client, 0)
-	if q.route, err = g.h.server.Lookup(q.protocol, q.method); err != nil {
-		return http.StatusNotFound, jsoncall.Fail(err)
+// read makes a request batch of a request, and counts the call in unless it
+// fails.
+func (g *jsonGateway) read(q *request) (*jsoncall.Codec, *wire.Batch, error) {
+	if err := q.lookUp(); err != nil {
+		return nil, nil, err
 	}
 	codec := g.codecs[q.route.Method()]
 	if codec == nil {
-		return http.StatusBadRequest, jsoncall.Fail(vgirpc.Errorf(vgirpc.InvalidArgument, "%s is a stream, or has types without a form in JSON", q.method))
+		return nil, nil, vgirpc.Errorf(vgirpc.InvalidArgument, "%s is a stream, or has types without a form in JSON", q.method)
 	}
 	if err := g.h.takeOff(); err != nil {
-		return http.StatusServiceUnavailable, jsoncall.Fail(err)
+		return nil, nil, err
 	}
-	defer g.h.inFlight.Add(-1)
-	if err := g.h.start(q); err != nil {
-		return http.StatusInternalServerError, jsoncall.Fail(vgirpc.Errorf(vgirpc.Internal, "the server could not start to serve"))
+	q.body.src = q.r.Body
+	params, err := codec.Params(&q.body, g.limit)
+	q.delivery.WireIn = q.body.n
+	if err == nil {
+		err = q.start()
 	}
-	params, err := codec.Params(r.Body, g.limit)
+	if err != nil {
+		g.h.land()
+	}
+	return codec, params, err
+}
+
+// refusalStatus is the status of a request that never became a call.
+func refusalStatus(err error) int {
+	if refused, ok := errors.AsType[*statusError](err); ok {
+		return refused.status
+	}
 	if errors.Is(err, jsoncall.ErrTooLarge) {
-		return http.StatusRequestEntityTooLarge, jsoncall.Fail(err)
-	} else if err != nil {
-		return http.StatusBadRequest, jsoncall.Fail(err)
+		return http.StatusRequestEntityTooLarge
 	}
-	return g.dispatch(q, codec, params)
+	return http.StatusBadRequest
 }
 
 // dispatch runs a call whose parameters were read.
-func (g *jsonGateway) dispatch(q *request, codec *jsoncall.Codec, params *wire.Batch) (int, *jsoncall.Answer) {
-	meta := codec.Method().RequestMetadata()
-	params.Meta = meta
+func (g *jsonGateway) dispatch(q *request, codec *jsoncall.Codec, params *wire.Batch) {
+	params.Meta = codec.Method().RequestMetadata()
+	q.req.Meta, q.req.Batch = params.Meta, params
 	var reply vgirpc.Reply
-	d := g.h.server.Begin(q, q.route, &vgirpc.Request{
-		Meta: meta, Batch: params, Peer: &q.peer, ID: q.w.Header()[headerRequestID][0], Budget: q.budget,
-	}, &reply)
-	defer func() { d.End(q.delivery) }()
+	d := g.h.server.Begin(q, q.route, &q.req, &reply)
+	defer func() { d.End(q.delivery) }() // after what is known then
 	answer, err := codec.Answer(reply.Batches)
+	var body []byte
+	if err == nil {
+		body, err = answer.Append(nil)
+	}
+	if err == nil && d.Err() == nil {
+		err = q.fits(int64(len(body)))
+	}
 	if err != nil {
-		answer = jsoncall.Fail(err)
+		d.Replace(err, &reply)
+		g.fail(q, q.status(d), err)
+		return
 	}
-	status := statusOf(d)
-	if d.Err() != nil && status == http.StatusOK {
-		q.w.Header()[headerRPCError] = []string{"true"}
+	status := q.status(d)
+	if err := d.Err(); err != nil {
+		announceError(q.w.Header(), status, err)
 	}
-	q.delivery.HTTPStatus = status
-	return status, answer
+	g.send(q, status, body)
+}
+
+// fail answers with an error that is not the method's.
+func (g *jsonGateway) fail(q *request, status int, err error) {
+	announceError(q.w.Header(), status, err)
+	body, err := jsoncall.Fail(err).Append(nil)
+	if err != nil {
+		g.h.log.LogAttrs(q, slog.LevelError, "an error could not be encoded", slog.Any("error", err))
+	}
+	g.send(q, status, body)
+}
+
+func (g *jsonGateway) send(q *request, status int, body []byte) {
+	out := q.w.Header()
+	out[headerContentType] = []string{"application/json"}
+	out["Cache-Control"] = []string{"no-store"}
+	out["X-Content-Type-Options"] = []string{"nosniff"}
+	out[headerContentLength] = []string{strconv.Itoa(len(body))}
+	q.delivery.HTTPStatus, q.delivery.WireOut = status, int64(len(body))
+	q.w.WriteHeader(status)
+	_, _ = q.w.Write(body) //nolint:gosec // JSON, with its content type and nosniff; the peer may be gone
 }

@@ -1,6 +1,7 @@
 package httpserver
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -12,10 +13,6 @@ import (
 	"github.com/vgirpc/vgirpc-go/vgirpc"
 	"github.com/vgirpc/vgirpc-go/wire"
 )
-
-const slogError = slog.LevelError
-
-func errorAttr(err error) slog.Attr { return slog.Any("error", err) }
 
 // collect writes a stream's batches behind what is collected already.
 func (q *request) collect(schema *wire.Schema, batches []wire.Batch) error {
@@ -40,31 +37,40 @@ func (q *request) deliver(d *vgirpc.Dispatch, reply *vgirpc.Reply, err error) {
 	if err == nil && w.IsOpen() {
 		err = w.Close()
 	}
-	if n := int64(w.Pending()); err == nil && q.budget.Limit > 0 && n > q.budget.Limit {
-		err = tooLarge(n, q.budget.Limit, q.method)
+	if err == nil {
+		err = q.fits(int64(w.Pending()))
 	}
 	if err != nil {
 		q.delivery.ResponseState = 0
 		w.Discard()
 		d.Replace(err, reply)
 		if err = errors.Join(q.collect(reply.Schema, reply.Batches), w.Close()); err != nil {
-			q.h.log.LogAttrs(q, slogError, "an error could not be encoded", errorAttr(err))
+			q.h.log.LogAttrs(q, slog.LevelError, "an error could not be encoded", slog.Any("error", err))
 		}
 	}
-	status := statusOf(d)
-	if d.Err() != nil {
-		if status == http.StatusOK {
-			q.w.Header()[headerRPCError] = []string{"true"}
-		}
-		retryAfter(q.w.Header(), status, d.Err())
+	status := q.status(d)
+	if err := d.Err(); err != nil {
+		announceError(q.w.Header(), status, err)
 	}
 	q.leaveSession()
 	q.send(status)
 	d.End(q.delivery)
 }
 
-// retryAfter repeats in a header when to try again.
-func retryAfter(out http.Header, status int, err error) {
+// fits holds an answer of n bytes against the request's limit.
+func (q *request) fits(n int64) error {
+	if limit := q.req.Budget.Limit; limit > 0 && n > limit {
+		return tooLarge(n, limit, q.method)
+	}
+	return nil
+}
+
+// announceError says in the header that the answer is an error, where the
+// status does not, and when to try again, where that helps.
+func announceError(out http.Header, status int, err error) {
+	if status == http.StatusOK {
+		out[headerRPCError] = valueTrue
+	}
 	if status != http.StatusServiceUnavailable {
 		return
 	}
@@ -73,15 +79,25 @@ func retryAfter(out http.Header, status int, err error) {
 	}
 }
 
-var arrowTypeHeader = []string{arrowType}
+// Values of headers that all responses share. Nobody writes to them, and who
+// adds to one copies it: it has no room.
+var (
+	valueArrow = []string{arrowType}
+	valueTrue  = []string{"true"}
+	valueVary  = []string{"Accept-Encoding, X-VGI-Accept-Encoding"}
+)
 
 // send writes out what was collected, in the coding that the client asked for.
 func (q *request) send(status int) {
 	out := q.w.Header()
-	out[headerContentType] = arrowTypeHeader
+	out[headerContentType] = valueArrow
 	coding, name := q.h.codings.Negotiate(q.r.Header)
 	if q.h.codings.Advertised() != "" {
-		out["Vary"] = append(out["Vary"], "Accept-Encoding, X-VGI-Accept-Encoding")
+		if others := out["Vary"]; len(others) == 0 {
+			out["Vary"] = valueVary
+		} else {
+			out["Vary"] = append(others, valueVary...)
+		}
 	}
 	sink := sink{q: q, status: status, coding: coding}
 	if coding != encoding.Identity {
@@ -89,7 +105,7 @@ func (q *request) send(status int) {
 	}
 	q.ws.writer.Redirect(&sink)
 	if err := q.ws.writer.Flush(); err != nil {
-		q.h.log.LogAttrs(q, slog.LevelDebug, "the client went away", errorAttr(err))
+		q.h.log.LogAttrs(q, slog.LevelDebug, "the client went away", slog.Any("error", err))
 	}
 	q.delivery.HTTPStatus = status
 }
@@ -140,38 +156,27 @@ func (s *sink) encoded(parts net.Buffers) error {
 // header sends the status and the header of a body of n bytes.
 func (s *sink) header(n int) {
 	s.q.delivery.WireOut = int64(n)
-	s.q.w.Header()["Content-Length"] = []string{strconv.Itoa(n)}
+	s.q.w.Header()[headerContentLength] = []string{strconv.Itoa(n)}
 	s.q.w.WriteHeader(s.status)
 }
 
 // refuse answers a request that never became a call, as an Arrow stream with the
-// error.
-func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, status int, err error) {
+// error. The status is 400 when err has none of its own.
+func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	status := http.StatusBadRequest
 	if refused, ok := errors.AsType[*statusError](err); ok {
 		status, err = refused.status, refused.err
 	}
 	out := w.Header()
 	batch := h.server.ErrorBatch(err, out[headerRequestID][0])
-	var body buffer
+	var body bytes.Buffer
 	writer := wire.NewWriter(&body)
 	if err := errors.Join(writer.Open(batch.Schema), writer.Batch(&batch), writer.Close(), writer.Flush()); err != nil {
-		h.log.LogAttrs(r.Context(), slogError, "an error could not be encoded", errorAttr(err))
+		h.log.LogAttrs(r.Context(), slog.LevelError, "an error could not be encoded", slog.Any("error", err))
 	}
-	out[headerContentType] = arrowTypeHeader
-	out["Content-Length"] = []string{strconv.Itoa(len(body))}
-	if status == http.StatusOK {
-		out[headerRPCError] = []string{"true"}
-	}
-	retryAfter(out, status, err)
+	out[headerContentType] = valueArrow
+	out[headerContentLength] = []string{strconv.Itoa(body.Len())}
+	announceError(out, status, err)
 	w.WriteHeader(status)
-	_, _ = w.Write(body) // the peer may be gone
-}
-
-// buffer collects what is written.
-type buffer []byte
-
-// Write appends p.
-func (b *buffer) Write(p []byte) (int, error) {
-	*b = append(*b, p...)
-	return len(p), nil
+	_, _ = w.Write(body.Bytes()) // the peer may be gone
 }

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/go-chi/chi/v5"
@@ -27,14 +29,17 @@ type request struct {
 	h       *Handler
 	r       *http.Request
 	w       http.ResponseWriter
-	ws      *workspace
+	ws      *workspace // nil before begin
 	body    countedBody
 	decoder *encoding.Reader // nil: the body is not compressed
 	peer    vgirpc.Peer
 	route   vgirpc.Route
 	target
-	budget   vgirpc.ResponseBudget
 	client   int64 // the client's own limit of the response
+	req      vgirpc.Request
+	noted    error  // what announcing the batch came to, while the reader is in step
+	release  func() // gives back what a pointer was resolved to; may be nil
+	missing  bool   // what a pointer stands for could not be had
 	delivery vgirpc.Delivery
 	session  *session.Call // nil: there are no sessions
 }
@@ -99,21 +104,6 @@ func refusal(status int, format string, args ...any) *statusError {
 	}}
 }
 
-// begin checks what a request says outside its body, in the order of the
-// specification, and makes it ready to be read. The returned function ends it.
-func (h *Handler) begin(w http.ResponseWriter, r *http.Request, to target) (*request, func(), error) {
-	q := h.newRequest(w, r, to)
-	if err := q.admit(); err != nil {
-		return nil, nil, err
-	}
-	if err := h.takeOff(); err != nil {
-		return nil, nil, &statusError{http.StatusServiceUnavailable, err}
-	}
-	q.ws = h.workspaces.get(h.server, q.source())
-	q.bindTokens()
-	return q, q.end, nil
-}
-
 // newRequest returns a request with what is known of its caller.
 func (h *Handler) newRequest(w http.ResponseWriter, r *http.Request, to target) *request {
 	q := &request{Context: r.Context(), h: h, r: r, w: w, target: to}
@@ -121,7 +111,37 @@ func (h *Handler) newRequest(w http.ResponseWriter, r *http.Request, to target) 
 	if id, ok := q.Context.Value(identityKey{}).(*vgirpc.Identity); ok {
 		q.peer.Identity = *id
 	}
+	q.req = vgirpc.Request{Peer: &q.peer, ID: w.Header()[headerRequestID][0]}
 	return q
+}
+
+// begin checks what a request says outside its body, in the order of the
+// specification, and makes it ready to be read.
+func (q *request) begin() error {
+	if err := q.admit(); err != nil {
+		return err
+	}
+	if err := q.h.takeOff(); err != nil {
+		return err
+	}
+	q.ws = q.h.workspaces.get(q.h.server, q.source())
+	q.bindTokens()
+	return nil
+}
+
+// end gives everything back.
+func (q *request) end() {
+	if q.decoder != nil {
+		_ = q.decoder.Close() // never fails
+	}
+	if q.release != nil {
+		q.release()
+	}
+	if q.ws != nil {
+		q.h.workspaces.put(q.ws)
+		q.ws = nil
+		q.h.land()
+	}
 }
 
 // takeOff counts a call in, or refuses it when there are enough.
@@ -130,24 +150,20 @@ func (h *Handler) takeOff() error {
 	if h.opts.MaxInFlight == 0 || n <= int64(h.opts.MaxInFlight) {
 		return nil
 	}
-	h.inFlight.Add(-1)
-	return &vgirpc.Error{
+	h.land()
+	return &statusError{http.StatusServiceUnavailable, &vgirpc.Error{
 		Code: vgirpc.Unavailable, Type: "BusyError", Message: fmt.Sprintf("%d calls are in progress (MaxInFlight)", n-1),
 		Details: []vgirpc.Detail{vgirpc.RetryInfo{RetryDelaySeconds: 1}},
-	}
+	}}
 }
+
+// land counts a call out.
+func (h *Handler) land() { h.inFlight.Add(-1) }
 
 // admit checks the bounds, the route and the content type.
 func (q *request) admit() error {
-	limit, err := clientLimit(q.r.Header)
-	if err != nil {
-		return &statusError{http.StatusBadRequest, err}
-	}
-	q.client, q.budget = limit, q.h.budget(limit, 0)
-	if q.protocol != "" {
-		if q.route, err = q.h.server.Lookup(q.protocol, q.method); err != nil {
-			return &statusError{http.StatusNotFound, err}
-		}
+	if err := q.lookUp(); err != nil {
+		return err
 	}
 	if got := q.r.Header[headerContentType]; len(got) != 1 || !isArrow(got[0]) {
 		return refusal(http.StatusUnsupportedMediaType, "Content-Type %.128q: want %s", got, arrowType)
@@ -167,7 +183,22 @@ func (q *request) admit() error {
 			Code: vgirpc.InvalidArgument, Type: "ProtocolError", Message: err.Error(), Cause: err,
 		}}
 	}
-	return q.open(coding)
+	return q.openBody(coding)
+}
+
+// lookUp finds what the request may have and what it calls.
+func (q *request) lookUp() (err error) {
+	if q.client, err = clientLimit(q.r.Header); err != nil {
+		return err
+	}
+	q.req.Budget = q.h.budget(q.client, 0)
+	if q.protocol == "" {
+		return nil // one of the server's own methods
+	}
+	if q.route, err = q.h.server.Lookup(q.protocol, q.method); err != nil {
+		return &statusError{http.StatusNotFound, err}
+	}
+	return nil
 }
 
 // isArrow reports whether a content type is that of calls, whatever its
@@ -180,9 +211,9 @@ func isArrow(value string) bool {
 	return strings.EqualFold(strings.TrimSpace(name), arrowType)
 }
 
-// open prepares the body for being read. What is announced to be too large is
-// refused at once.
-func (q *request) open(coding encoding.Coding) error {
+// openBody prepares the body for being read. What is announced to be too large
+// is refused at once.
+func (q *request) openBody(coding encoding.Coding) error {
 	limit := q.h.opts.MaxRequestBytes
 	if limit > 0 && q.r.ContentLength > limit {
 		return &statusError{http.StatusRequestEntityTooLarge, bodyTooLarge(&encoding.TooLargeError{Limit: limit})}
@@ -223,68 +254,91 @@ func (q *request) source() io.Reader {
 	return &q.body
 }
 
-// end gives everything back.
-func (q *request) end() {
-	if q.decoder != nil {
-		_ = q.decoder.Close() // never fails
-	}
-	q.h.workspaces.put(q.ws)
-	q.ws = nil
-	q.h.inFlight.Add(-1)
-}
-
 // enter begins what needs the server to have started and the session to be
 // there.
 func (q *request) enter() error {
-	if err := q.h.start(q); err != nil {
-		return &statusError{http.StatusInternalServerError, vgirpc.Errorf(vgirpc.Internal, "the server could not start to serve")}
+	if err := q.start(); err != nil {
+		return err
 	}
 	return q.enterSession()
 }
 
 // start tells the server of the transport, once. What OnServeStart refuses is
 // tried again with the next request.
-func (h *Handler) start(ctx context.Context) error {
+func (q *request) start() error {
+	h := q.h
 	if h.started.Load() {
 		return nil
 	}
-	if err := h.server.Start(context.WithoutCancel(ctx), vgirpc.TransportHTTP); err != nil {
-		h.log.LogAttrs(ctx, slogError, "HTTP cannot start", errorAttr(err))
-		return err
+	if err := h.server.Start(context.WithoutCancel(q), vgirpc.TransportHTTP); err != nil {
+		h.log.LogAttrs(q, slog.LevelError, "HTTP cannot start", slog.Any("error", err))
+		return &statusError{http.StatusInternalServerError, vgirpc.Errorf(vgirpc.Internal, "the server could not start to serve")}
 	}
 	h.started.Store(true)
 	return nil
 }
 
-// read reads the request's one stream.
-func (q *request) read(meta *wire.Metadata, life func(wire.Metadata) (wire.Lifetime, error)) (vgirpc.Request, error) {
-	req := vgirpc.Request{Peer: &q.peer, ID: q.w.Header()[headerRequestID][0], Budget: q.budget}
-	r := q.ws.reader
-	if _, err := r.NextStream(); err != nil {
-		return req, q.unreadable(err)
+// readCall reads the request batch of a call, and enters what it needs.
+func (q *request) readCall() error {
+	if err := q.announce(); err != nil {
+		return err
 	}
-	announced, err := r.Announce()
-	req.Meta = announced
-	*meta = announced
-	if err != nil && !errors.Is(err, io.EOF) && !wire.InStep(err) {
-		return req, q.unreadable(err)
+	if err := q.take(q.route.Lifetime()); err != nil {
+		return err
 	}
-	how, refused := life(announced)
-	if refused != nil {
-		return req, refused
+	return q.enter()
+}
+
+// announce reads to the metadata of the request's one batch.
+func (q *request) announce() error {
+	if _, err := q.ws.reader.NextStream(); err != nil {
+		return q.unreadable(err)
 	}
-	if err := req.Read(r, err, how); err != nil {
-		return req, q.unreadable(err)
+	q.req.Meta, q.noted = q.ws.reader.Announce()
+	if err := q.noted; err != nil && !errors.Is(err, io.EOF) && !wire.InStep(err) {
+		return q.unreadable(err)
 	}
-	if req.Err == nil {
-		req.Err = q.agree(announced)
-	}
-	if len(req.Meta) > 0 && !req.Meta.Has(wire.KeyProtocol) && q.protocol != "" {
-		// The path has named it: who looks at the metadata finds it there, too.
-		req.Meta = req.Meta.With(wire.KeyProtocol, q.protocol)
+	return nil
+}
+
+// take reads the batch, and the stream to its end. What is wrong with it as a
+// request becomes the call's error.
+func (q *request) take(life wire.Lifetime) error {
+	announced := q.req.Meta
+	if err := q.req.Read(q.ws.reader, q.noted, life); err != nil {
+		return q.unreadable(err)
 	}
 	q.delivery.WireIn = q.body.n
-	return req, nil
+	if q.req.Err == nil {
+		q.req.Err = q.agree(announced)
+	}
+	if len(announced) > 0 && !announced.Has(wire.KeyProtocol) && q.protocol != "" {
+		// The path has named it: who looks at the metadata finds it there, too.
+		q.req.Meta = announced.With(wire.KeyProtocol, q.protocol)
+	}
+	q.resolvePointer()
+	return nil
+}
+
+// resolvePointer puts the batch that a request points to in its place.
+func (q *request) resolvePointer() {
+	req := &q.req
+	if req.Err != nil || q.h.offload == nil || req.Batch.Kind() != wire.KindExternal {
+		return
+	}
+	batch, release, err := q.h.offload.Resolve(q, req.Batch, nil, nil)
+	if err != nil {
+		req.Err, q.missing = err, true
+		return
+	}
+	q.release = release
+	meta := slices.Clone(req.Meta).Without(func(key string) bool { return key == wire.KeyLocation || key == wire.KeyLocationSHA256 })
+	for _, p := range batch.Meta {
+		meta = meta.With(p.Key, p.Value)
+	}
+	resolved := *batch
+	resolved.Meta = meta
+	req.Batch, req.Meta = &resolved, meta
 }
 
 // agree holds the metadata against the path (WIRE_PROTOCOL section 10).
@@ -322,11 +376,11 @@ func (q *request) unreadable(err error) error {
 	}}
 }
 
-// statusOf is the status of a call's answer: 200 for whatever a method does, an
-// error status for what was not a call of one (WIRE_PROTOCOL section 13).
-func statusOf(d *vgirpc.Dispatch) int {
+// status is that of a call's answer: 200 for whatever a method does, an error
+// status for what was not a call of one (WIRE_PROTOCOL section 13).
+func (q *request) status(d *vgirpc.Dispatch) int {
 	err := d.Err()
-	if err == nil || !d.Refused() {
+	if err == nil || !d.Refused() || q.missing {
 		return http.StatusOK
 	}
 	switch err.Kind {

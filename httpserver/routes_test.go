@@ -148,6 +148,11 @@ func TestTheGatewayTakesJSONOnly(t *testing.T) {
 		{"another content type", add, `{"a":1,"b":2}`, []string{"Content-Type", "text/plain"}, 415, ``},
 		{"a page of another site", add, `{"a":1,"b":2}`, []string{"Origin", "https://evil.example", "Sec-Fetch-Site", "cross-site"}, 403, ``},
 		{"too much", add, strings.Repeat(" ", 2<<20), nil, 413, ``},
+		{
+			"an answer beyond the client's limit", "/ConformanceService/echo_string?format=json", `{"value":"` + strings.Repeat("x", 65536) + `"}`,
+			[]string{"VGI-Accept-Max-Response-Bytes", "65536"},
+			200, `ResponseTooLargeError`,
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := post(t, h, tt.path, []byte(tt.body), append([]string{"Content-Type", "application/json"}, tt.fields...)...)

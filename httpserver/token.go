@@ -48,7 +48,7 @@ func (q *request) store(d *vgirpc.Dispatch, call *storedCall) (cursor string, op
 		return "", nil, err
 	}
 	if call == nil {
-		call = &storedCall{created: q.h.now().Unix(), limit: q.budget.Limit, bound: string(q.ws.aad), snap: *snap}
+		call = &storedCall{created: q.h.now().Unix(), limit: q.req.Budget.Limit, bound: string(q.ws.aad), snap: *snap}
 		call.snap.State = nil
 		_, _ = rand.Read(call.id[:]) // crypto/rand.Read does not fail
 	}

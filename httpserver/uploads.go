@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/vgirpc/vgirpc-go/external"
 	"github.com/vgirpc/vgirpc-go/vgirpc"
 )
 
@@ -13,11 +12,11 @@ import (
 // that are too large to send (WIRE_PROTOCOL section 10).
 const methodUploads = "__upload_url__"
 
-// Bounds of how many places one call may ask for.
+// maxUploads is for how many places one call may ask.
 const maxUploads = 100
 
 type uploadParams struct {
-	Count int64 `vgi:"count,default=1"`
+	Count *int64 `vgi:"count,default=1"`
 }
 
 type uploadRow struct {
@@ -26,12 +25,19 @@ type uploadRow struct {
 	ExpiresAt   time.Time `vgi:"expires_at"`
 }
 
-// hostUploads makes the method one of the server's.
-func (h *Handler) hostUploads(uploads external.UploadURLs) error {
-	return vgirpc.HandleBuiltin(h.server, methodUploads, func(ctx context.Context, p uploadParams) ([]uploadRow, error) {
-		rows := make([]uploadRow, min(max(p.Count, 1), maxUploads))
+// hostUploads makes the method.
+func (h *Handler) hostUploads() (err error) {
+	if h.opts.Uploads == nil {
+		return nil
+	}
+	h.uploads, err = vgirpc.NewBuiltin(h.server, methodUploads, func(ctx context.Context, p uploadParams) ([]uploadRow, error) {
+		count := int64(1)
+		if p.Count != nil {
+			count = *p.Count
+		}
+		rows := make([]uploadRow, min(max(count, 1), maxUploads))
 		for i := range rows {
-			u, err := uploads.NewUploadURL(ctx)
+			u, err := h.opts.Uploads.NewUploadURL(ctx)
 			if err != nil {
 				return nil, vgirpc.Errorf(vgirpc.Unavailable, "no upload URL can be had now: %w", err)
 			}
@@ -39,8 +45,12 @@ func (h *Handler) hostUploads(uploads external.UploadURLs) error {
 		}
 		return rows, nil
 	})
+	return err
 }
 
 func (h *Handler) serveUploads(w http.ResponseWriter, r *http.Request) {
-	h.unary(w, r, target{method: methodUploads})
+	h.serve(w, r, target{method: methodUploads}, func(q *request) error {
+		q.route = h.uploads
+		return q.unary()
+	})
 }

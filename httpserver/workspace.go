@@ -50,6 +50,8 @@ func (p *workspaces) get(s *vgirpc.Server, src io.Reader) *workspace {
 func (p *workspaces) put(ws *workspace) {
 	ws.reader.Reset(nil)
 	ws.writer.Reset(nil)
+	ws.opened.Forget()
+	ws.turned.Forget()
 	if cap(ws.coded) > keptBuffer {
 		ws.coded = nil
 	}

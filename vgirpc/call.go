@@ -128,17 +128,24 @@ func (c *Call) RequestRows() int { return c.rows }
 // a usable one, else 16 hex digits made up on first use.
 func (c *Call) RequestID() string {
 	if c.requestID == "" {
-		if c.requestID = c.meta.Value(wire.KeyRequestID); !usableID(c.requestID) {
-			c.requestID = randomHex(8)
+		if c.requestID = c.meta.Value(wire.KeyRequestID); !UsableRequestID(c.requestID) {
+			c.requestID = NewRequestID()
 		}
 	}
 	return c.requestID
 }
 
-// usableID bounds what a caller may put into logs: 1 to 64 printable ASCII
-// characters.
-func usableID(s string) bool {
-	if s == "" || len(s) > 64 {
+// maxRequestID bounds the identifier that is taken over from a caller.
+const maxRequestID = 128
+
+// NewRequestID makes up an identifier: 16 hex digits.
+func NewRequestID() string { return randomHex(8) }
+
+// UsableRequestID reports whether a caller's identifier may go into logs: 1 to
+// 128 printable ASCII characters. Transports that carry one beside the metadata
+// ask before they take it over.
+func UsableRequestID(s string) bool {
+	if s == "" || len(s) > maxRequestID {
 		return false
 	}
 	for i := range len(s) {

@@ -26,11 +26,12 @@ func prepare[P any](ctx context.Context, c *Client, m *Method, params *P) (*Clie
 // RequestMetadata is the metadata of every request of m (WIRE_PROTOCOL section
 // 5).
 func (m *Method) RequestMetadata() wire.Metadata {
-	meta := wire.Metadata{
-		{Key: wire.KeyMethod, Value: m.name},
-		{Key: wire.KeyProtocol, Value: m.protocol.name},
-		{Key: wire.KeyRequestVersion, Value: wire.RequestVersion},
-	}
+	meta := make(wire.Metadata, 0, 4)
+	meta = append(meta,
+		wire.Pair{Key: wire.KeyMethod, Value: m.name},
+		wire.Pair{Key: wire.KeyProtocol, Value: m.protocol.name},
+		wire.Pair{Key: wire.KeyRequestVersion, Value: wire.RequestVersion},
+	)
 	if m.protocol.version != "" {
 		meta = append(meta, wire.Pair{Key: wire.KeyProtocolVersion, Value: m.protocol.version})
 	}

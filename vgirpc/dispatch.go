@@ -67,6 +67,22 @@ type Reply struct {
 	has  bool // data is set
 }
 
+// keptBatches is for how many batches a reply that is kept has room.
+const keptBatches = 32
+
+// Forget lets go of what the reply refers to. A driver that keeps a reply for
+// later calls forgets it, or the last call's data lives as long.
+func (r *Reply) Forget() {
+	for _, batches := range [...]*[]wire.Batch{&r.Header, &r.Batches} {
+		if cap(*batches) > keptBatches {
+			*batches = nil
+		}
+		clear((*batches)[:cap(*batches)])
+	}
+	r.data = wire.Batch{}
+	r.reset(nil)
+}
+
 func (r *Reply) reset(schema *wire.Schema) {
 	r.HeaderSchema, r.Header = nil, r.Header[:0]
 	r.Schema, r.Batches, r.Done, r.has = schema, r.Batches[:0], false, false
@@ -181,7 +197,7 @@ func (s *Server) Begin(ctx context.Context, route Route, req *Request, reply *Re
 	}
 	reply.reset(schema)
 	if builtin := req.Meta.Value(wire.KeyMethod); strings.HasPrefix(builtin, "__") && req.Err == nil {
-		d.builtin(builtin, req)
+		d.builtin(builtin, route, req)
 		return d
 	}
 	if err := s.check(route, req); err != nil {
@@ -349,7 +365,7 @@ func (p *Protocol) mismatch(client, direction string) *Error {
 }
 
 // builtin answers the methods of the server itself.
-func (d *Dispatch) builtin(name string, req *Request) {
+func (d *Dispatch) builtin(name string, route Route, req *Request) {
 	s := d.call.server
 	d.handler, d.call.method = nil, nil
 	d.call.protocol, d.call.hash = s.order[0].protocol, s.order[0].hash
@@ -374,8 +390,8 @@ func (d *Dispatch) builtin(name string, req *Request) {
 		e := protocolErrorf("MethodNotImplementedError", "%s was retired: call list_protocols and describe of %s", name, ReflectionName)
 		d.refuse(e.unimplemented(KindMethodNotImplemented))
 	default:
-		h := s.builtins[name]
-		if h == nil {
+		h := route.handler
+		if h == nil || h.method.name != name {
 			e := protocolErrorf("MethodNotImplementedError", "the server has no method of that name")
 			d.refuse(e.unimplemented(KindMethodNotImplemented))
 			return
@@ -398,8 +414,8 @@ func (d *Dispatch) refuse(err error) {
 	d.reply.Done = true
 }
 
-// Refused reports whether the call failed before its handler was asked: what
-// was sent is not a call of the method (WIRE_PROTOCOL section 13).
+// Refused reports whether the call, or the turn, failed before its handler was
+// asked: what was sent is not a call of the method (WIRE_PROTOCOL section 13).
 func (d *Dispatch) Refused() bool { return d.refused }
 
 // Err is why the call failed, nil as long as it has not.
@@ -409,19 +425,27 @@ func (d *Dispatch) Err() *Error { return d.err }
 // hosted.
 func (d *Dispatch) Method() *Method { return d.call.method }
 
-// OutputSchema is the schema of an open stream's output.
-func (d *Dispatch) OutputSchema() *wire.Schema { return d.call.output }
-
-// RequestID correlates the call's records.
-func (d *Dispatch) RequestID() string { return d.call.RequestID() }
-
-// Replace puts an error in the place of what the reply sends: the driver found
-// that it cannot send that.
+// Replace puts an error in the place of what the call sends next: the driver
+// found that it cannot send that.
 func (d *Dispatch) Replace(err error, reply *Reply) {
 	d.reply = reply
-	reply.HeaderSchema, reply.Header, reply.Batches = nil, reply.Header[:0], reply.Batches[:0]
+	switch {
+	case d.call.output != nil:
+		reply.reset(d.call.output)
+	case d.call.method != nil:
+		reply.reset(d.call.method.errorSchema())
+	default:
+		reply.reset(wire.EmptySchema())
+	}
 	d.fail(err)
 	reply.Done = true
+}
+
+// Fail ends an open stream with an error that the driver found in its input,
+// such as a batch that cannot be read: that was no turn of the method.
+func (d *Dispatch) Fail(err error, reply *Reply) {
+	d.refused = true
+	d.Replace(err, reply)
 }
 
 // ErrorBatch is the batch that tells a caller of an error on a stream without
@@ -434,14 +458,18 @@ func (s *Server) ErrorBatch(err error, requestID string) wire.Batch {
 }
 
 func (d *Dispatch) errorBatch(schema *wire.Schema, e *Error) wire.Batch {
-	method := ""
-	if d.call.method != nil {
-		method = d.call.method.fullName
-	}
 	s := d.call.server
-	status := e.status(method, !s.opts.OmitTracebacks)
+	status := e.status(d.methodName(), !s.opts.OmitTracebacks)
 	status.ServerID, status.RequestID = s.ID(), d.call.RequestID()
 	return wire.EmptyBatch(schema, status.Metadata())
+}
+
+// methodName is what is being called, "" when that is not known.
+func (d *Dispatch) methodName() string {
+	if d.call.method == nil {
+		return ""
+	}
+	return d.call.method.fullName
 }
 
 // start runs the handler of an accepted request.
@@ -571,7 +599,7 @@ func (d *Dispatch) fail(err error) {
 	s := d.call.server
 	level := CodeOf(d.err).logLevel()
 	if s.log.Enabled(&d.ctx, level) {
-		s.log.LogAttrs(&d.ctx, level, "call failed", slog.String("method", d.call.method.fullName),
+		s.log.LogAttrs(&d.ctx, level, "call failed", slog.String("method", d.methodName()),
 			slog.String("code", string(CodeOf(d.err))), slog.String("type", d.err.wireType()),
 			slog.String("error", d.err.Message), slog.String("request_id", d.call.RequestID()))
 	}
@@ -686,15 +714,6 @@ func (d *Dispatch) Abandon(err error) {
 func (d *Dispatch) encodingFailed(err error) wire.Batch {
 	d.err = &Error{Code: Internal, Type: "EncodingError", Message: err.Error(), Cause: err}
 	return d.errorBatch(d.reply.Schema, d.err)
-}
-
-// Fail ends an open stream with an error that the driver found, such as an
-// input batch that cannot be read.
-func (d *Dispatch) Fail(err error, reply *Reply) {
-	d.reply = reply
-	reply.reset(d.call.output)
-	d.fail(err)
-	reply.Done = true
 }
 
 // observe tells the observers that the call starts.

@@ -26,13 +26,14 @@ func HandleUnary[P, R any](s *Server, m *Unary[P, R], fn func(context.Context, P
 	}})
 }
 
-// HandleBuiltin registers a method of the server itself, which a transport brings
-// along: its name begins with two underscores, it belongs to no protocol, and
-// its records go by the primary one. The result is a batch with a row for each
-// element. It fails for another name, and for one that is taken.
-func HandleBuiltin[P, Row any](s *Server, name string, fn func(context.Context, P) ([]Row, error)) error {
-	if !strings.HasPrefix(name, "__") || name == wire.MethodTransport || name == wire.MethodDescribe || s.builtins[name] != nil {
-		return fmt.Errorf("vgirpc: built-in method %q: want a new name that begins with two underscores", name)
+// NewBuiltin returns the route of a method of the server itself, which a
+// transport brings along: its name begins with two underscores, it belongs to no
+// protocol, and its records go by the primary one. The transport gives the route
+// to [Server.Begin]. The result is a batch with a row for each element. It fails
+// for another name, and for those of the core.
+func NewBuiltin[P, Row any](s *Server, name string, fn func(context.Context, P) ([]Row, error)) (Route, error) {
+	if !strings.HasPrefix(name, "__") || name == wire.MethodTransport || name == wire.MethodDescribe {
+		return Route{}, fmt.Errorf("vgirpc: built-in method %q: want a new name that begins with two underscores", name)
 	}
 	m := newMethod[P](s.order[0].protocol, name, KindUnary, MethodOptions{})
 	m.result = rowPlan(m, "result", reflect.TypeFor[Row]())
@@ -48,11 +49,7 @@ func HandleBuiltin[P, Row any](s *Server, name string, fn func(context.Context, 
 		}
 		return encodeRows(m.result, &d.reply.enc, rows, &d.reply.data)
 	}}
-	if s.builtins == nil {
-		s.builtins = map[string]*handler{}
-	}
-	s.builtins[name] = h
-	return nil
+	return Route{s.order[0], h}, nil
 }
 
 // StreamOptions describe a stream's handler beyond its functions.

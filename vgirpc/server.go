@@ -66,8 +66,7 @@ type Server struct {
 	bindings map[string]*binding // by protocol name
 	order    []*binding          // registration order, reflection last
 
-	transportOptions *Method             // the server's own method of that name
-	builtins         map[string]*handler // methods of the server that its transports bring
+	transportOptions *Method // the server's own method of that name
 
 	sealOnce sync.Once
 	sealErr  error

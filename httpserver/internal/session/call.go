@@ -67,7 +67,7 @@ func (c *Call) Action() string {
 //
 // It fails when the request does not say that it accepts a session, when one is
 // active already, on a negative ttl, and after Finish, with the type
-// RuntimeError; when the server is draining, with the kind [KindServerDraining]
+// RuntimeError; when the server is draining, with the kind [vgirpc.KindServerDraining]
 // and code UNAVAILABLE; and when there are too many sessions, with code
 // RESOURCE_EXHAUSTED.
 func (c *Call) Open(state any, ttl time.Duration) error {

@@ -2,23 +2,17 @@ package session
 
 import "github.com/vgirpc/vgirpc-go/vgirpc"
 
-// The kinds of errors about sticky sessions (sticky-sessions-spec section 6).
-const (
-	KindSessionLost    = "session_lost"
-	KindServerDraining = "server_draining"
-)
-
 // lost is why a token leads to no session. It is the same for every reason, so
 // that nobody can probe with a stolen token.
 func lost() error {
 	return vgirpc.Errorf(vgirpc.Aborted,
 		"the session is not available: it has ended, or it belongs to another caller or server").
-		WithKind(KindSessionLost).WithType("SessionLostError")
+		WithKind(vgirpc.KindSessionLost).WithType("SessionLostError")
 }
 
 func draining() error {
 	return vgirpc.Errorf(vgirpc.Unavailable, "the server is draining and opens no new sessions").
-		WithKind(KindServerDraining).WithType("ServerDrainingError").
+		WithKind(vgirpc.KindServerDraining).WithType("ServerDrainingError").
 		WithDetails(vgirpc.RetryInfo{RetryDelaySeconds: 1})
 }
 

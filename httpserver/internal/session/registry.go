@@ -119,7 +119,7 @@ func (r *Registry) Draining() bool {
 // A request with a token waits until the calls before it on the same session are
 // finished, or ctx is done, whose error it returns then. A token that leads to no
 // live session of this caller on this server is an error of kind
-// [KindSessionLost] and code ABORTED.
+// [vgirpc.KindSessionLost] and code ABORTED.
 //
 // After a nil error, [Call.Finish] has to be called.
 func (r *Registry) Begin(ctx context.Context, token string, hasToken, accept bool, who *vgirpc.Identity) (*Call, error) {

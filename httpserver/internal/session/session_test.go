@@ -77,7 +77,7 @@ type failure struct {
 	Kind, Type string
 }
 
-var isLost = failure{vgirpc.Aborted, KindSessionLost, "SessionLostError"}
+var isLost = failure{vgirpc.Aborted, vgirpc.KindSessionLost, "SessionLostError"}
 
 func failureOf(err error) failure {
 	e, ok := errors.AsType[*vgirpc.Error](err)
@@ -221,7 +221,7 @@ func TestOpeningFailsWithWhatWentWrong(t *testing.T) {
 		},
 		"the server is draining": {
 			prepare: func(t *testing.T, r *Registry) *Call { t.Helper(); r.Drain(); return begin(t, r, "", nil) },
-			want:    failure{vgirpc.Unavailable, KindServerDraining, "ServerDrainingError"}, message: "draining", retry: 1,
+			want:    failure{vgirpc.Unavailable, vgirpc.KindServerDraining, "ServerDrainingError"}, message: "draining", retry: 1,
 		},
 		"there are too many": {
 			prepare: func(t *testing.T, r *Registry) *Call {
@@ -375,7 +375,7 @@ func TestDrainingRefusesNewSessionsAndServesTheOthers(t *testing.T) {
 	}
 	begin(t, r, token, ada).Finish()
 	c := begin(t, r, "", ada)
-	wantFailure(t, "opening", c.Open(nil, 0), failure{vgirpc.Unavailable, KindServerDraining, "ServerDrainingError"})
+	wantFailure(t, "opening", c.Open(nil, 0), failure{vgirpc.Unavailable, vgirpc.KindServerDraining, "ServerDrainingError"})
 	c.Finish()
 	last := begin(t, r, token, ada)
 	if err := last.Close(); err != nil {
@@ -727,7 +727,7 @@ func TestAShutdownClosesEverySession(t *testing.T) {
 	wantLost(t, r, token, ada)
 	r.Undrain()
 	c := begin(t, r, "", ada)
-	wantFailure(t, "opening", c.Open(nil, 0), failure{vgirpc.Unavailable, KindServerDraining, "ServerDrainingError"})
+	wantFailure(t, "opening", c.Open(nil, 0), failure{vgirpc.Unavailable, vgirpc.KindServerDraining, "ServerDrainingError"})
 	c.Finish()
 	if !r.Draining() || r.Len() != 0 {
 		t.Errorf("draining %v, %d live", r.Draining(), r.Len())
