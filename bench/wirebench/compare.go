@@ -54,6 +54,10 @@ func rows() []row {
 		{load{"unix", "connect", 1, 3000, 1}, limits{}},
 		{load{"unix", "bytes", mib, 400, 1}, limits{}},
 		{load{"tcp", "unary", 1, 20000, 1}, limits{}},
+		{load{"http", "unary", 1, 10000, 1}, limits{p50: 1.25}},
+		{load{"http", "unary", 1, 20000, 32}, limits{ops: 0.75}},
+		{load{"http", "exchange", 1, 6000, 1}, limits{p50: 1.5}},
+		{load{"http", "bytes", mib, 400, 1}, limits{p50: 1.2}},
 		{load{"pipe", "start", 1, 20, 1}, limits{startMillis: 50}},
 		{load{"unix", "idle", 1, 500, 1}, limits{connectionKiB: 24}},
 	}

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +10,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -26,16 +26,18 @@ type floor struct {
 	echo           []byte // the response to a small unary call
 	producer       cannedStream
 	exchange       cannedStream
+	opening        []byte // the response that opens a stream over HTTP
 	mu             sync.Mutex
 	exchangeByRows map[int64][]byte // output batches
-	echoBySize     map[int][]byte   // responses, by the size of the request's body
+	turnByRows     map[int64][]byte // responses to a turn over HTTP
+	echoBySize     map[int64][]byte // responses, by the size of the request's body
 }
 
 // cannedStream is an output stream in its three parts.
 type cannedStream struct{ open, batch, end []byte }
 
 func newFloor() *floor {
-	f := &floor{exchangeByRows: map[int64][]byte{}, echoBySize: map[int][]byte{}}
+	f := &floor{exchangeByRows: map[int64][]byte{}, turnByRows: map[int64][]byte{}, echoBySize: map[int64][]byte{}}
 	result := []arrow.Field{field("result", arrow.PrimitiveTypes.Int64)}
 	f.echo = stream(batch(result, func(b *array.RecordBuilder) {
 		b.Field(0).(*array.Int64Builder).Append(42)
@@ -49,12 +51,13 @@ func newFloor() *floor {
 		b.Field(1).(*array.Int64Builder).Append(10)
 	})))
 	f.exchange.open, f.exchange.batch, f.exchange.end = split(floats(1))
+	f.opening = stream(withTokens(floatRows(0), cannedCursor, cannedCall))
 	return f
 }
 
 // serve answers the calls of one connection until it ends.
 func (f *floor) serve(r io.Reader, w io.Writer) error {
-	fr := &frameReader{r: bufio.NewReaderSize(r, 1<<16)}
+	fr := newFrameReader(r, largeBuffer)
 	for {
 		method, err := readRequest(fr)
 		if err != nil {
@@ -62,7 +65,7 @@ func (f *floor) serve(r io.Reader, w io.Writer) error {
 		}
 		switch method {
 		case "echo_bytes", "echo_list":
-			_, err = w.Write(f.echoOf(len(fr.body)))
+			_, err = w.Write(f.echoOf(int64(len(fr.body))))
 		case "produce_n":
 			err = f.produce(fr, w)
 		case "exchange_scale":
@@ -137,30 +140,33 @@ func (f *floor) scaled(rows int64) []byte {
 	if rows == 1 {
 		return f.exchange.batch
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	b, ok := f.exchangeByRows[rows]
-	if !ok {
-		_, b, _ = split(floats(int(rows)))
-		f.exchangeByRows[rows] = b
-	}
-	return b
+	return f.kept(f.exchangeByRows, rows, func() []byte {
+		_, b, _ := split(floats(int(rows)))
+		return b
+	})
 }
 
 // echoOf is a response whose one batch holds n bytes.
-func (f *floor) echoOf(n int) []byte {
-	const offsets = 64 // beside the data
+func (f *floor) echoOf(n int64) []byte {
+	const offsets = 8 // beside the data
+	return f.kept(f.echoBySize, n, func() []byte {
+		return requestBytes("result", "result", max(0, int(n)-offsets))
+	})
+}
+
+// kept is what of has for n, built when it is first asked for.
+func (f *floor) kept(of map[int64][]byte, n int64, build func() []byte) []byte {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	b, ok := f.echoBySize[n]
+	b, ok := of[n]
 	if !ok {
-		b = requestBytes("result", "result", max(0, n-offsets))
-		f.echoBySize[n] = b
+		b = build()
+		of[n] = b
 	}
 	return b
 }
 
-// floorMain serves stdin and stdout, or the socket that the arguments name,
+// floorMain serves stdin and stdout, or the address that the arguments name,
 // with the flags and announcements of the worker contract.
 func floorMain(ctx context.Context, args []string) error {
 	f := newFloor()
@@ -168,26 +174,39 @@ func floorMain(ctx context.Context, args []string) error {
 		widenPipes()
 		return ended(f.serve(os.Stdin, os.Stdout))
 	}
-	kinds := map[string]string{"--unix": "unix", "--tcp": "tcp"}
+	kinds := map[string]string{"--unix": "unix", "--tcp": "tcp", "--http": "tcp"}
 	network, ok := kinds[args[0]]
 	if !ok || len(args) != 2 {
-		return errors.New("floor takes nothing, --unix PATH or --tcp HOST:PORT")
+		return errors.New("floor takes nothing, --unix PATH, --tcp HOST:PORT, or --http PORT or HOST:PORT")
+	}
+	address := args[1]
+	if args[0] == "--http" && !strings.Contains(address, ":") {
+		address = loopback + address
 	}
 	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, network, args[1])
+	l, err := lc.Listen(ctx, network, address)
 	if err != nil {
 		return err
 	}
-	if network == "unix" {
-		fmt.Println("UNIX:" + args[1])
-	} else {
-		fmt.Println("TCP:" + l.Addr().String())
-	}
 	context.AfterFunc(ctx, func() { _ = l.Close() })
+	switch args[0] {
+	case "--http":
+		fmt.Printf("PORT:%d\n", l.Addr().(*net.TCPAddr).Port)
+		return ended(f.serveHTTP(l))
+	case "--tcp":
+		fmt.Println("TCP:" + l.Addr().String())
+	default:
+		fmt.Println("UNIX:" + address)
+	}
+	return ended(f.accept(l))
+}
+
+// accept serves every connection of a listener until it is closed.
+func (f *floor) accept(l net.Listener) error {
 	for {
 		c, err := l.Accept()
 		if err != nil {
-			return ended(err)
+			return err
 		}
 		go func() { // ends with its connection
 			_ = f.serve(c, c)

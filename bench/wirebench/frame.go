@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bufio"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -28,6 +29,12 @@ const (
 	entryValue        = 6
 )
 
+// Sizes of a connection's buffer in bytes, for small calls and for others.
+const (
+	smallBuffer = 1 << 12
+	largeBuffer = 1 << 16
+)
+
 // frame is one encapsulated Arrow IPC message, as little parsed as the load
 // generator needs: it must cost less than the worker that it measures.
 type frame struct {
@@ -45,6 +52,11 @@ type frameReader struct {
 	prefix [8]byte
 	meta   []byte
 	body   []byte
+}
+
+// newFrameReader reads a connection through a buffer of so many bytes.
+func newFrameReader(r io.Reader, buffer int) *frameReader {
+	return &frameReader{r: bufio.NewReaderSize(r, buffer)}
 }
 
 func (fr *frameReader) next() (frame, error) {

@@ -7,7 +7,7 @@
 //
 //	wirebench compare -worker bin/vgi-worker [-rounds 5] [-only pipe/unary] [-json out.json] [-check]
 //	wirebench measure -worker bin/vgi-worker -transport pipe -case unary -n 20000
-//	wirebench floor [--unix PATH | --tcp HOST:PORT]
+//	wirebench floor [--unix PATH | --tcp HOST:PORT | --http HOST:PORT]
 //
 // The floor is a worker that answers canned bytes. What a call to it costs is
 // the price of the transport alone. Times on a shared machine mean little, so
@@ -28,7 +28,8 @@ import (
 const usage = `usage:
   wirebench compare -worker COMMAND [flags]   floor and worker in turn, with ratios
   wirebench measure -worker COMMAND [flags]   one measurement, as JSON
-  wirebench floor [--unix PATH | --tcp ADDR]  the worker that answers canned bytes
+  wirebench floor [--unix PATH | --tcp ADDR | --http ADDR]
+                                              the worker that answers canned bytes
 Every subcommand but floor explains its flags with -h.`
 
 var errUsage = errors.New("no such subcommand")

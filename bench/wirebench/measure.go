@@ -3,7 +3,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -18,7 +17,7 @@ import (
 
 // load says what to measure.
 type load struct {
-	Transport string `json:"transport"` // pipe, unix or tcp
+	Transport string `json:"transport"` // pipe, unix, tcp or http
 	Case      string `json:"case"`
 	Size      int    `json:"size"`        // bytes, rows or strings, where the case has a size
 	N         int    `json:"n"`           // operations, over all connections
@@ -43,9 +42,9 @@ func measureMain(ctx context.Context, args []string) error {
 	var l load
 	fs := flag.NewFlagSet("measure", flag.ContinueOnError)
 	command := fs.String("worker", "", "command line of the worker, without the flags of a transport")
-	fs.StringVar(&l.Transport, "transport", "pipe", "pipe, unix or tcp")
+	fs.StringVar(&l.Transport, "transport", "pipe", "pipe, unix, tcp or http")
 	fs.StringVar(&l.Case, "case", "unary",
-		"unary, enum, point, bytes, strings, producer, exchange, connect,\n"+
+		"unary, enum, point, bytes, strings, producer (not over http), exchange, connect,\n"+
 			"start (of a fresh worker to its first answer) or idle (memory of N idle connections)")
 	fs.IntVar(&l.N, "n", 10000, "operations, over all connections")
 	fs.IntVar(&l.Conns, "c", 1, "connections at once")
@@ -188,7 +187,7 @@ func measureStart(ctx context.Context, l load, command string) (result, error) {
 		if err != nil {
 			return result{}, err
 		}
-		_, err = callOnce(w)
+		_, err = callOnce(l.Transport, w)
 		latencies = append(latencies, time.Since(begin))
 		cpu += cpuSeconds(w.pid())
 		peak = max(peak, kibibytes(w.pid(), residentPeak)/1024)
@@ -204,12 +203,12 @@ func measureStart(ctx context.Context, l load, command string) (result, error) {
 }
 
 // callOnce connects and makes one small call. The connection stays open.
-func callOnce(w *worker) (io.Closer, error) {
+func callOnce(transport string, w *worker) (io.Closer, error) {
 	c, err := w.dial()
 	if err != nil {
 		return nil, err
 	}
-	_, err = unaryOperation(c, &frameReader{r: bufio.NewReader(c)}, requestInt("echo_int", "value", 42))()
+	_, err = unaryOperation(transport, c, smallCall())()
 	return c, err
 }
 
@@ -217,7 +216,7 @@ func callOnce(w *worker) (io.Closer, error) {
 // divides by them what the worker's resident memory grew by. One connection
 // that has made some calls comes before and is not counted.
 func measureIdle(l load, w *worker) (result, error) {
-	first, err := newOperation(load{Case: "unary"}, w.dial)
+	first, err := newOperation(load{Transport: l.Transport, Case: "unary"}, w.dial)
 	if err != nil {
 		return result{}, err
 	}
@@ -226,7 +225,7 @@ func measureIdle(l load, w *worker) (result, error) {
 	}
 	before := kibibytes(w.pid(), residentNow)
 	for i := range l.N {
-		c, err := callOnce(w)
+		c, err := callOnce(l.Transport, w)
 		if c != nil {
 			defer func() { _ = c.Close() }()
 		}

@@ -3,7 +3,6 @@
 package main
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -17,86 +16,108 @@ type operation func() (int64, error)
 // turnsPerStream is how many turns a stream lasts before the next one opens.
 const turnsPerStream = 1000
 
+// call is a unary method and the stream that calls it.
+type call struct {
+	method string
+	body   []byte
+}
+
 // newOperation is the operation of a case, on a connection of its own.
 func newOperation(l load, dial func() (io.ReadWriteCloser, error)) (operation, error) {
 	if l.Case == "connect" {
-		return connectOperation(dial), nil
+		return connectOperation(l.Transport, dial), nil
 	}
 	c, err := dial()
 	if err != nil {
 		return nil, err
 	}
-	fr := &frameReader{r: bufio.NewReaderSize(c, 1<<16)}
-	switch l.Case {
-	case "producer":
-		open, tick, end := split(ticks())
-		s := &streamLoad{w: c, fr: fr, request: requestInt("produce_n", "count", turnsPerStream), producer: true}
-		s.open, s.batch, s.end = open, tick, end
-		return s.turn, nil
-	case "exchange":
-		s := &streamLoad{w: c, fr: fr, request: requestFloat("exchange_scale", "factor", 2)}
+	switch {
+	case l.Case == "exchange" && l.Transport == transportHTTP:
+		return newHTTPStream(c, l.Size).turn, nil
+	case l.Case == "exchange":
+		s := &streamLoad{w: c, fr: newFrameReader(c, largeBuffer), request: requestFloat("exchange_scale", "factor", 2)}
 		s.open, s.batch, s.end = split(floats(l.Size))
 		return s.turn, nil
+	case l.Case == "producer" && l.Transport != transportHTTP:
+		open, tick, end := split(ticks())
+		s := &streamLoad{w: c, fr: newFrameReader(c, largeBuffer), request: requestInt("produce_n", "count", turnsPerStream), producer: true}
+		s.open, s.batch, s.end = open, tick, end
+		return s.turn, nil
 	}
-	body, err := unaryRequest(l)
+	request, err := unaryCall(l)
 	if err != nil {
 		return nil, err
 	}
-	return unaryOperation(c, fr, body), nil
+	return unaryOperation(l.Transport, c, request), nil
 }
 
-func unaryRequest(l load) ([]byte, error) {
+// smallCall is the call that connections are tried with.
+func smallCall() call { return call{"echo_int", requestInt("echo_int", "value", 42)} }
+
+func unaryCall(l load) (call, error) {
 	switch l.Case {
 	case "unary":
-		return requestInt("echo_int", "value", 42), nil
+		return smallCall(), nil
 	case "bytes":
-		return requestBytes("echo_bytes", "data", l.Size), nil
+		return call{"echo_bytes", requestBytes("echo_bytes", "data", l.Size)}, nil
 	case "enum":
-		return requestEnum(), nil
+		return call{"echo_enum", requestEnum()}, nil
 	case "point":
-		return requestPoint(), nil
+		return call{"echo_point", requestPoint()}, nil
 	case "strings":
-		return requestStrings("echo_list", "values", l.Size), nil
+		return call{"echo_list", requestStrings("echo_list", "values", l.Size)}, nil
 	default:
-		return nil, fmt.Errorf("no such case: %q", l.Case)
+		return call{}, fmt.Errorf("no such case: %q over %s", l.Case, l.Transport)
 	}
 }
 
-// unaryOperation sends one request and reads the whole response.
-func unaryOperation(w io.Writer, fr *frameReader, body []byte) operation {
+// unaryOperation makes one call again and again on an open connection.
+func unaryOperation(transport string, c io.ReadWriter, request call) operation {
+	buffer := smallBuffer
+	if len(request.body) > buffer {
+		buffer = largeBuffer
+	}
+	if transport == transportHTTP {
+		h := newHTTPConn(c, buffer)
+		whole := httpRequest(request.method, request.body)
+		return func() (int64, error) { return roundTrip(c, whole, h.response) }
+	}
+	fr := newFrameReader(c, buffer)
+	return func() (int64, error) { return roundTrip(c, request.body, fr.response) }
+}
+
+// roundTrip sends one request and reads the whole response, whose size it
+// returns, and that of a large request with it.
+func roundTrip(w io.Writer, request []byte, response func() (int64, error)) (int64, error) {
 	const atOnce = 1 << 15
-	if len(body) <= atOnce {
-		return func() (int64, error) {
-			if _, err := w.Write(body); err != nil {
-				return 0, err
-			}
-			return fr.response()
+	if len(request) <= atOnce {
+		if _, err := w.Write(request); err != nil {
+			return 0, err
 		}
+		return response()
 	}
-	return func() (int64, error) {
-		// The worker may answer before it has read everything.
-		written := make(chan error, 1)
-		go func() {
-			_, err := w.Write(body)
-			written <- err
-		}()
-		n, err := fr.response()
-		if werr := <-written; err == nil {
-			err = werr
-		}
-		return n + int64(len(body)), err
+	// The worker may answer before it has read everything.
+	written := make(chan error, 1)
+	go func() {
+		_, err := w.Write(request)
+		written <- err
+	}()
+	n, err := response()
+	if werr := <-written; err == nil {
+		err = werr
 	}
+	return n + int64(len(request)), err
 }
 
 // connectOperation connects, makes one call and closes.
-func connectOperation(dial func() (io.ReadWriteCloser, error)) operation {
-	body := requestInt("echo_int", "value", 42)
+func connectOperation(transport string, dial func() (io.ReadWriteCloser, error)) operation {
+	request := smallCall()
 	return func() (int64, error) {
 		c, err := dial()
 		if err != nil {
 			return 0, err
 		}
-		n, err := unaryOperation(c, &frameReader{r: bufio.NewReader(c)}, body)()
+		n, err := unaryOperation(transport, c, request)()
 		return n, errors.Join(err, c.Close())
 	}
 }

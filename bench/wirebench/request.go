@@ -10,6 +10,8 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
 	"github.com/apache/arrow-go/v18/arrow/memory"
+
+	"github.com/vgirpc/vgirpc-go/wire"
 )
 
 // must drops the error of something that is built from constants.
@@ -124,10 +126,25 @@ func ticks() []byte {
 }
 
 // floats is the input stream of exchange_scale.
-func floats(rows int) []byte {
-	return stream(batch([]arrow.Field{field("value", arrow.PrimitiveTypes.Float64)}, func(b *array.RecordBuilder) {
+func floats(rows int) []byte { return stream(floatRows(rows)) }
+
+// floatRows is one input batch of exchange_scale.
+func floatRows(rows int) arrow.RecordBatch {
+	return batch([]arrow.Field{field("value", arrow.PrimitiveTypes.Float64)}, func(b *array.RecordBuilder) {
 		for i := range rows {
 			b.Field(0).(*array.Float64Builder).Append(float64(i))
 		}
-	}))
+	})
+}
+
+// withTokens adds to a batch the tokens of a stream over HTTP, of which an empty
+// one is left out.
+func withTokens(rec arrow.RecordBatch, cursor, call string) arrow.RecordBatch {
+	tokens := map[string]string{}
+	for key, token := range map[string]string{wire.KeyStreamState: cursor, wire.KeyCallState: call} {
+		if token != "" {
+			tokens[key] = token
+		}
+	}
+	return array.NewRecordBatchWithMetadata(rec.Schema(), rec.Columns(), rec.NumRows(), arrow.MetadataFrom(tokens))
 }

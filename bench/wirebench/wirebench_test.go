@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -10,24 +11,38 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/vgirpc/vgirpc-go/conformance"
 )
 
 // TestMain lets the test binary be the processes that a comparison starts.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && (os.Args[1] == "floor" || os.Args[1] == "measure") {
-		main()
-		return
+	role := ""
+	if len(os.Args) > 1 {
+		role = os.Args[1]
 	}
-	os.Exit(m.Run())
+	switch role {
+	case "floor", "measure":
+		main()
+	case "worker":
+		os.Exit(conformance.Main(context.Background(), os.Args[2:]))
+	default:
+		os.Exit(m.Run())
+	}
+}
+
+func self(t *testing.T) string {
+	t.Helper()
+	file, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file
 }
 
 func floorCommand(t *testing.T) string {
 	t.Helper()
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return self + " floor"
+	return self(t) + " floor"
 }
 
 func TestEveryRowOfTheComparisonMeasuresTheFloor(t *testing.T) {
@@ -35,23 +50,52 @@ func TestEveryRowOfTheComparisonMeasuresTheFloor(t *testing.T) {
 	for _, r := range rows() {
 		t.Run(r.name(), func(t *testing.T) {
 			t.Parallel()
-			l := r.load
-			l.Size = min(l.Size, 200_000)
-			l.N = min(l.N, 3*l.Conns)
-			if l.Case == "producer" || l.Case == "exchange" {
-				l.N = turnsPerStream + 100 // past the end of a stream
-			}
-			got, err := measure(t.Context(), l, floorCommand(t))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if l.Case != "idle" && got.P50Micros <= 0 {
-				t.Errorf("p50 of %v µs", got.P50Micros)
-			}
-			if got.PeakMiB <= 0 {
-				t.Errorf("peak memory of %v MiB", got.PeakMiB)
-			}
+			measureLittle(t, r.load, floorCommand(t))
 		})
+	}
+}
+
+func TestEveryCaseOverHTTPMeasuresTheConformanceWorker(t *testing.T) {
+	t.Parallel()
+	loads := []load{
+		{"http", "enum", 1, 1, 1},
+		{"http", "point", 1, 1, 1},
+		{"http", "strings", 1000, 1, 1},
+		{"http", "exchange", 10000, 1, 1},
+		{"http", "connect", 1, 3, 2},
+		{"http", "start", 1, 1, 1},
+		{"http", "idle", 1, 3, 1},
+	}
+	for _, r := range rows() {
+		if r.Transport == transportHTTP {
+			loads = append(loads, r.load)
+		}
+	}
+	for _, l := range loads {
+		t.Run(row{load: l}.name(), func(t *testing.T) {
+			t.Parallel()
+			measureLittle(t, l, self(t)+" worker")
+		})
+	}
+}
+
+// measureLittle makes a short measurement, and checks that it finds something.
+func measureLittle(t *testing.T, l load, command string) {
+	t.Helper()
+	l.Size = min(l.Size, 200_000)
+	l.N = min(l.N, 3*l.Conns)
+	if l.Case == "producer" || l.Case == "exchange" {
+		l.N = turnsPerStream + 100 // past the end of a stream
+	}
+	got, err := measure(t.Context(), l, command)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l.Case != "idle" && got.P50Micros <= 0 {
+		t.Errorf("p50 of %v µs", got.P50Micros)
+	}
+	if got.PeakMiB <= 0 {
+		t.Errorf("peak memory of %v MiB", got.PeakMiB)
 	}
 }
 
@@ -67,6 +111,7 @@ func TestMeasureSaysWhyAWorkerCannotBeMeasured(t *testing.T) {
 		"no such program":             {load{"pipe", "unary", 1, 1, 1}, "/nonexistent/worker", "no such file"},
 		"no such transport":           {load{"carrier-pigeon", "unary", 1, 1, 1}, floor, "no such transport"},
 		"no such case":                {load{"pipe", "sextuple", 1, 1, 1}, floor, `no such case: "sextuple"`},
+		"a producer over HTTP":        {load{"http", "producer", 1, 1, 1}, floor, `no such case: "producer" over http`},
 		"two connections over a pipe": {load{"pipe", "unary", 1, 2, 2}, floor, "a pipe is one connection"},
 		"a worker that ends":          {load{"unix", "unary", 1, 1, 1}, "false", "announced"},
 		"stderr of a refusing worker": {load{"unix", "unary", 1, 1, 1}, floor + " --no", "floor takes nothing"},

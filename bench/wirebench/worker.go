@@ -21,6 +21,8 @@ const (
 	announceTimeout = 20 * time.Second
 	// connTimeout bounds everything that one socket is used for.
 	connTimeout = 5 * time.Minute
+	// loopback is where a worker listens, before the port.
+	loopback = "127.0.0.1:"
 )
 
 // worker is a started worker process and the way to reach it.
@@ -62,7 +64,9 @@ func (w *worker) start(ctx context.Context, transport string, argv []string) err
 	case "unix":
 		argv = append(argv, "--unix", filepath.Join(w.dir, "s"))
 	case "tcp":
-		argv = append(argv, "--tcp", "127.0.0.1:0")
+		argv = append(argv, "--tcp", loopback+"0")
+	case transportHTTP:
+		argv = append(argv, "--http", "0")
 	default:
 		return errors.New("no such transport")
 	}
@@ -102,8 +106,12 @@ func (w *worker) awaitAddress(ctx context.Context, out io.Reader) error {
 	case l := <-line:
 		kind, address, _ := strings.Cut(l, ":")
 		network := strings.ToLower(kind)
-		if network != "unix" && network != "tcp" {
-			return fmt.Errorf("announced %q, not UNIX:PATH or TCP:HOST:PORT", l)
+		switch network {
+		case "unix", "tcp":
+		case "port":
+			network, address = "tcp", loopback+address
+		default:
+			return fmt.Errorf("announced %q, not UNIX:PATH, TCP:HOST:PORT or PORT:N", l)
 		}
 		w.dial = func() (io.ReadWriteCloser, error) { return dial(ctx, network, address) }
 		return nil
