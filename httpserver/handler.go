@@ -72,7 +72,7 @@ func New(server *vgirpc.Server, opts Options) (*Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := storable(server); err != nil {
+	if err := servable(server); err != nil {
 		return nil, err
 	}
 	h := &Handler{server: server, opts: opts, log: server.Logger(), offload: server.Offload(), keys: opts.Keys, now: time.Now}
@@ -97,12 +97,20 @@ func New(server *vgirpc.Server, opts Options) (*Handler, error) {
 	return h, h.route()
 }
 
-// storable checks that every stream can be stored.
-func storable(server *vgirpc.Server) error {
+// nameOAuth is the segment of a path below which nobody has to say who he is
+// (proxy-proof-spec section 2.3).
+const nameOAuth = "_oauth"
+
+// servable checks that every path leads to what it says, and that every stream
+// can be stored.
+func servable(server *vgirpc.Server) error {
 	if err := server.Seal(); err != nil {
 		return err
 	}
 	for _, p := range server.Protocols() {
+		if p.Name() == nameOAuth {
+			return fmt.Errorf("httpserver: a protocol cannot be called %s over HTTP: its paths are open to everybody", nameOAuth)
+		}
 		for _, m := range p.Methods() {
 			if err := server.StateError(m); err != nil {
 				return fmt.Errorf("httpserver: a stream must be storable between requests: %w", err)
@@ -134,7 +142,8 @@ func (h *Handler) hostRefusals() (err error) {
 func (h *Handler) hostPages() (err error) {
 	if !h.opts.NoPages {
 		h.pages, err = pages.New(pages.Options{
-			Server: h.server, Prefix: h.opts.Prefix, RepositoryURL: h.opts.RepositoryURL, TryIt: h.opts.JSON != nil,
+			Server: h.server, Version: h.server.Version(), Prefix: h.opts.Prefix,
+			RepositoryURL: h.opts.RepositoryURL, TryIt: h.opts.JSON != nil,
 		})
 		if err != nil {
 			return fmt.Errorf("httpserver: %w", err)
@@ -198,17 +207,13 @@ func (h *Handler) exposed() []string {
 func (h *Handler) route() error {
 	r := chi.NewRouter()
 	r.NotFound(h.notFound)
-	r.MethodNotAllowed(h.methodNotAllowed)
+	r.MethodNotAllowed(h.notFound) // calls are answered before the router
 	p := h.opts.Prefix
 	for _, verb := range []string{http.MethodGet, http.MethodHead, http.MethodOptions} {
 		r.Method(verb, p+"/health", http.HandlerFunc(h.serveHealth))
 	}
-	r.Post(p+"/{protocol}/{method}", h.serveUnary)
-	r.Post(p+"/{protocol}/{method}/init", h.serveInit)
-	r.Post(p+"/{protocol}/{method}/exchange", h.serveExchange)
-	r.Post(p+"/{method}", h.serveReserved)
 	if h.opts.Uploads != nil {
-		r.Post(p+"/__upload_url__/init", h.serveUploads)
+		r.Post(p+"/"+methodUploads+"/init", h.serveUploads)
 	}
 	if h.sessions != nil {
 		r.Delete(p+"/__session__", h.serveTeardown)
@@ -216,7 +221,7 @@ func (h *Handler) route() error {
 	if h.pages != nil {
 		h.routePages(r)
 	}
-	h.root = h.authenticated(r)
+	h.root = h.authenticated(h.callsFirst(r))
 	if h.opts.CORS == nil {
 		return nil
 	}
@@ -269,7 +274,7 @@ func (h *Handler) authenticated(next http.Handler) http.Handler {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if unauthorized.Exempt(r, h.opts.Prefix) {
+		if unauthorized.Exempt(r, h.opts.Prefix) || h.isAsset(r) {
 			next.ServeHTTP(w, r)
 			return
 		}
@@ -290,6 +295,16 @@ func (h *Handler) hostHealth() (err error) {
 		Protocol string `json:"protocol"`
 	}{"ok", h.server.ID(), h.server.Protocols()[0].Name()})
 	return err
+}
+
+// isAsset reports whether a request is for what the page of a 401 loads. It is
+// the same for everybody, and holds nothing of the server's.
+func (h *Handler) isAsset(r *http.Request) bool {
+	if h.pages == nil || (r.Method != http.MethodGet && r.Method != http.MethodHead) {
+		return false
+	}
+	name, ok := strings.CutPrefix(r.URL.EscapedPath(), h.opts.Prefix+"/_assets/")
+	return ok && !strings.ContainsAny(name, "/%\\")
 }
 
 // serveHealth answers load balancers, and clients that ask for capabilities. It
@@ -323,25 +338,4 @@ func unknownPath() error {
 		Code: vgirpc.Unimplemented, Kind: vgirpc.KindMethodNotImplemented, Type: "MethodNotImplementedError",
 		Message: "no such path: calls go to {prefix}/{protocol}/{method}, /init and /exchange",
 	}}
-}
-
-// methodNotAllowed tells a path that is called with the wrong verb from one that
-// leads nowhere.
-func (h *Handler) methodNotAllowed(w http.ResponseWriter, r *http.Request) {
-	path := strings.TrimPrefix(strings.TrimPrefix(r.URL.EscapedPath(), h.opts.Prefix), "/")
-	if protocol, _, ok := strings.Cut(path, "/"); !ok || !h.hosts(protocol) {
-		h.notFound(w, r)
-		return
-	}
-	w.Header()["Allow"] = []string{http.MethodPost}
-	http.Error(w, "calls are made with POST", http.StatusMethodNotAllowed)
-}
-
-func (h *Handler) hosts(protocol string) bool {
-	for _, p := range h.server.Protocols() {
-		if p.Name() == protocol {
-			return true
-		}
-	}
-	return false
 }

@@ -43,7 +43,8 @@ func isJSONCall(r *http.Request) bool {
 
 // serve answers a request that has passed the guard.
 func (g *jsonGateway) serve(w http.ResponseWriter, r *http.Request) {
-	q := g.h.newRequest(w, r, named(r, false))
+	to, _ := g.h.callOf(r.URL.EscapedPath())
+	q := g.h.newRequest(w, r, to)
 	codec, params, err := g.read(q)
 	if err != nil {
 		g.fail(q, refusalStatus(err), err)

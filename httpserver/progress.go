@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -159,6 +160,10 @@ func (l *guardedListener) Close() error {
 
 // guardedConn is a connection whose writes fail when the peer takes nothing for
 // the timeout.
+//
+// net/http sets the read deadline five times for a request, and a timer that is
+// moved costs more than a small call's dispatch. So the timer is set early and
+// stays: when it goes off before its time, whoever reads goes on.
 type guardedConn struct {
 	net.Conn
 	listener *guardedListener
@@ -166,6 +171,55 @@ type guardedConn struct {
 	renewed  atomic.Int64 // when the write deadline was, since began; 0 for never
 	theirs   atomic.Bool  // the write deadline is one that somebody else set
 	left     sync.Once
+
+	mu      sync.Mutex
+	readEnd time.Time // the read deadline that was asked for; zero for none
+	timer   time.Time // the one that the connection has, no later than that
+}
+
+// timerLead is how long the timer of a read deadline stays at most.
+const timerLead = 8 * time.Second
+
+// Read reads until the deadline that was asked for.
+func (c *guardedConn) Read(p []byte) (int, error) {
+	for {
+		n, err := c.Conn.Read(p)
+		if err == nil || n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) || !c.goOn() {
+			return n, err
+		}
+	}
+}
+
+// goOn reports whether the timer went off before its time, and sets it again.
+func (c *guardedConn) goOn() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	if !c.readEnd.IsZero() && !now.Before(c.readEnd) {
+		return false
+	}
+	return c.setTimer(now) == nil
+}
+
+// setTimer sets the timer for the deadline that was asked for.
+func (c *guardedConn) setTimer(now time.Time) error {
+	c.timer = now.Add(timerLead)
+	if !c.readEnd.IsZero() && c.readEnd.Before(c.timer) {
+		c.timer = c.readEnd
+	}
+	return c.Conn.SetReadDeadline(c.timer)
+}
+
+// SetReadDeadline sets when reads fail; the zero time is never.
+func (c *guardedConn) SetReadDeadline(at time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.readEnd = at
+	now := time.Now()
+	if c.timer.After(now) && (at.IsZero() || !at.Before(c.timer)) {
+		return nil
+	}
+	return c.setTimer(now)
 }
 
 // Write writes in steps, each of which has the timeout.

@@ -99,11 +99,11 @@ func (q *request) send(status int) {
 			out["Vary"] = append(others, valueVary...)
 		}
 	}
-	sink := sink{q: q, status: status, coding: coding}
+	q.sink = sink{q: q, status: status, coding: coding}
 	if coding != encoding.Identity {
 		out[name] = []string{coding.String()}
 	}
-	q.ws.writer.Redirect(&sink)
+	q.ws.writer.Redirect(&q.sink)
 	if err := q.ws.writer.Flush(); err != nil {
 		q.h.log.LogAttrs(q, slog.LevelDebug, "the client went away", slog.Any("error", err))
 	}
@@ -153,10 +153,16 @@ func (s *sink) encoded(parts net.Buffers) error {
 	return err
 }
 
+// countedByServer is the size of a body of which net/http itself states the
+// length, at less cost than a header.
+const countedByServer = 2048
+
 // header sends the status and the header of a body of n bytes.
 func (s *sink) header(n int) {
 	s.q.delivery.WireOut = int64(n)
-	s.q.w.Header()[headerContentLength] = []string{strconv.Itoa(n)}
+	if n > countedByServer {
+		s.q.w.Header()[headerContentLength] = []string{strconv.Itoa(n)}
+	}
 	s.q.w.WriteHeader(s.status)
 }
 

@@ -10,8 +10,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/go-chi/chi/v5"
-
 	"github.com/vgirpc/vgirpc-go/httpserver/internal/encoding"
 	"github.com/vgirpc/vgirpc-go/httpserver/internal/session"
 	"github.com/vgirpc/vgirpc-go/vgirpc"
@@ -42,6 +40,7 @@ type request struct {
 	missing  bool   // what a pointer stands for could not be had
 	delivery vgirpc.Delivery
 	session  *session.Call // nil: there are no sessions
+	sink     sink          // of the answer
 }
 
 // target is what a path calls.
@@ -49,11 +48,6 @@ type target struct {
 	protocol string // "" for the server's own methods
 	method   string
 	streams  bool // the path is one of a stream
-}
-
-// named is the target of a path that names a protocol and a method.
-func named(r *http.Request, streams bool) target {
-	return target{chi.URLParam(r, "protocol"), chi.URLParam(r, "method"), streams}
 }
 
 type requestKey struct{}

@@ -4,46 +4,90 @@ import (
 	"errors"
 	"net/http"
 	"slices"
-
-	"github.com/go-chi/chi/v5"
+	"strings"
 
 	"github.com/vgirpc/vgirpc-go/vgirpc"
 	"github.com/vgirpc/vgirpc-go/wire"
 )
 
-// serveUnary answers a unary call.
-func (h *Handler) serveUnary(w http.ResponseWriter, r *http.Request) {
-	if h.json != nil && isJSONCall(r) {
-		h.json.guarded.ServeHTTP(w, r)
+// answer is one way to answer a request that has begun. It returns why the
+// request never became a call, having sent nothing, or nil.
+type answer func(*request) error
+
+// callOf is what a path calls, and how: nil when it is not the path of a call.
+// Names are not decoded. It stands before the router, which would cost a call
+// more than its dispatch.
+func (h *Handler) callOf(path string) (target, answer) {
+	path, ok := strings.CutPrefix(path, h.opts.Prefix+"/")
+	if !ok {
+		return target{}, nil
+	}
+	protocol, rest, ok := strings.Cut(path, "/")
+	if !ok {
+		return reserved(path)
+	}
+	method, verb, _ := strings.Cut(rest, "/")
+	switch {
+	case protocol == methodUploads || method == "":
+		return target{}, nil
+	case len(method) == len(rest):
+		return target{protocol, method, false}, (*request).unary
+	case verb == "init":
+		return target{protocol, method, true}, (*request).open
+	case verb == "exchange":
+		return target{protocol, method, true}, (*request).exchange
+	}
+	return target{}, nil
+}
+
+// reserved is what the flat path of one of the server's own methods calls.
+func reserved(name string) (target, answer) {
+	switch name {
+	case wire.MethodTransport, wire.MethodDescribe:
+		return target{method: name}, (*request).unary
+	}
+	return target{}, nil
+}
+
+// callsFirst answers calls, and leaves everything else to next.
+func (h *Handler) callsFirst(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		to, answer := h.callOf(r.URL.EscapedPath())
+		switch {
+		case answer == nil:
+			next.ServeHTTP(w, r)
+		case r.Method != http.MethodPost:
+			h.otherVerb(w, r, to, next)
+		case h.json != nil && isJSONCall(r):
+			h.json.guarded.ServeHTTP(w, r)
+		default:
+			h.serve(w, r, to, answer)
+		}
+	})
+}
+
+// otherVerb tells a call that is made with the wrong verb from a path that leads
+// nowhere.
+func (h *Handler) otherVerb(w http.ResponseWriter, r *http.Request, to target, next http.Handler) {
+	if !h.hosts(to.protocol) {
+		next.ServeHTTP(w, r)
 		return
 	}
-	h.serve(w, r, named(r, false), (*request).unary)
+	w.Header()["Allow"] = []string{http.MethodPost}
+	http.Error(w, "calls are made with POST", http.StatusMethodNotAllowed)
 }
 
-// serveReserved answers the flat paths of the server's own methods. Any other
-// leads nowhere.
-func (h *Handler) serveReserved(w http.ResponseWriter, r *http.Request) {
-	switch name := chi.URLParam(r, "method"); name {
-	case wire.MethodTransport, wire.MethodDescribe:
-		h.serve(w, r, target{method: name}, (*request).unary)
-	default:
-		h.refuse(w, r, unknownPath())
+func (h *Handler) hosts(protocol string) bool {
+	for _, p := range h.server.Protocols() {
+		if p.Name() == protocol {
+			return true
+		}
 	}
+	return false
 }
 
-// serveInit opens a stream, and takes the first turn of a producer.
-func (h *Handler) serveInit(w http.ResponseWriter, r *http.Request) {
-	h.serve(w, r, named(r, true), (*request).open)
-}
-
-// serveExchange takes an open stream one turn further.
-func (h *Handler) serveExchange(w http.ResponseWriter, r *http.Request) {
-	h.serve(w, r, named(r, true), (*request).exchange)
-}
-
-// serve makes what answers a request the answer. It returns why the request
-// never became a call, having sent nothing, or nil.
-func (h *Handler) serve(w http.ResponseWriter, r *http.Request, to target, answer func(*request) error) {
+// serve answers a request.
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request, to target, answer answer) {
 	q := h.newRequest(w, r, to)
 	defer q.end()
 	err := q.begin()

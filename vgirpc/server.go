@@ -200,6 +200,9 @@ func (s *Server) Seal() error {
 // ID is the server's identifier, the same for the life of the process.
 func (s *Server) ID() string { return s.opts.ServerID }
 
+// Version is the build's version, as reflection reports it; "" when not given.
+func (s *Server) Version() string { return s.opts.Version }
+
 // Offload is what moves large batches out of band, nil without.
 func (s *Server) Offload() Offload { return s.opts.Offload }
 

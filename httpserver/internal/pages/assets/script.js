@@ -137,7 +137,7 @@ function showAnswer(answer, status, milliseconds, text) {
     answer.append(element("p", "Succeeded" + took, "status ok"));
     answer.append(element("pre", pretty(reply.result)));
   } else {
-    answer.append(element("p", "Failed with status " + status + took, "status failed"));
+    answer.append(element("p", (status === 200 ? "Failed" : "Failed with status " + status) + took, "status failed"));
     const failure = reply.error;
     if (failure !== null && typeof failure === "object") {
       answer.append(element("p", [failure.code, failure.kind, failure.type].filter(Boolean).join(" · "), "muted"));
