@@ -77,7 +77,10 @@ var rooms = []room{
 	{"vgirpc", []string{"wire/...", "vgirpc/internal/..."}, light(noFlags, noTesting)},
 	{"vgirpc/vgitest", []string{"wire/...", "vgirpc"}, light(noFlags)},
 	{"vgirpc/worker", []string{"wire", "vgirpc", "observability"}, light(noTesting)},
-	{"vgirpc/subprocess", []string{"wire", "vgirpc"}, light(noTesting)},
+	{"vgirpc/subprocess", []string{"wire", "vgirpc"}, light(noFlags, noTesting)},
+	{"vgirpc/pool", []string{"wire", "vgirpc"}, light(noFlags, noTesting)},
+	{"vgirpc/launch", []string{"wire", "vgirpc", "vgirpc/subprocess"}, light(noFlags, noTesting)},
+	{"vgirpc/dial", []string{"vgirpc", "vgirpc/httpclient", "vgirpc/subprocess", "vgirpc/launch"}, http(noFlags, noTesting)},
 	// HTTP, and what goes with it: linked by the main that names it.
 	{"auth/...", []string{"vgirpc", "auth/..."}, http(noFlags, noTesting)},
 	{"external/...", []string{"wire/...", "vgirpc", "external/..."}, http(noFlags, noTesting)},
@@ -86,7 +89,7 @@ var rooms = []room{
 	{"vgirpc/httpclient/...", []string{"wire/...", "vgirpc", "vgirpc/httpclient/..."}, http(noFlags, noTesting)},
 	{"vgirpc/worker/workerhttp", []string{"vgirpc", "vgirpc/worker", "httpserver", "auth"}, http(noTesting)},
 	{"observability", []string{"vgirpc"}, light(noFlags, noTesting)},
-	{"examples/hello/...", []string{"vgirpc", "vgirpc/worker", "examples/hello/..."}, light(noTesting)},
+	{"examples/hello/...", []string{"vgirpc", "vgirpc/worker", "vgirpc/subprocess", "examples/hello/..."}, light(noTesting)},
 	// What exists because of the Python suite knows everything, and only the
 	// fixture's main and tests know it.
 	{"conformance/...", []string{"..."}, []ban{noTesting}},

@@ -20,6 +20,7 @@ import (
 
 	"github.com/vgirpc/vgirpc-go/conformance"
 	"github.com/vgirpc/vgirpc-go/vgirpc"
+	"github.com/vgirpc/vgirpc-go/vgirpc/subprocess"
 )
 
 // What a process that was started from this test binary is.
@@ -231,6 +232,14 @@ func tryOut(t *testing.T, c *vgirpc.Client) {
 	}
 }
 
+// overStdio starts a worker and returns a client of its standard input and
+// output.
+func overStdio(t *testing.T, env []string, args ...string) (*vgirpc.Client, error) {
+	t.Helper()
+	cmd := command(t, env, args...)
+	return subprocess.New(t.Context(), subprocess.Options{Command: cmd.Args, Env: cmd.Env, Stderr: cmd.Stderr}, vgirpc.ClientOptions{})
+}
+
 func TestTheWorkerTellsItsTransportKind(t *testing.T) {
 	ask := func(c *vgirpc.Client, err error) string {
 		if err != nil {
@@ -239,7 +248,7 @@ func TestTheWorkerTellsItsTransportKind(t *testing.T) {
 		defer func() { _ = c.Close() }()
 		return must(conformance.ReportTransportKind.Call(t.Context(), c, vgirpc.None{}))
 	}
-	if got := ask(vgirpc.StartCommand(command(t, nil, "--transport-kind-probe"), vgirpc.ClientOptions{})); got != "pipe" {
+	if got := ask(overStdio(t, nil, "--transport-kind-probe")); got != "pipe" {
 		t.Errorf("over stdio it is %q", got)
 	}
 	path := socketPath(t)
@@ -259,7 +268,7 @@ func TestWorkersCountCancellationsTogether(t *testing.T) {
 	env := []string{conformance.ProbeFileVariable + "=" + filepath.Join(t.TempDir(), "probe")}
 	var clients []*vgirpc.Client
 	for range 2 {
-		c, err := vgirpc.StartCommand(command(t, env), vgirpc.ClientOptions{})
+		c, err := overStdio(t, env)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -37,20 +37,28 @@ type movingBody struct {
 	io.ReadCloser
 	w       http.ResponseWriter
 	timeout time.Duration
+	begun   bool
 	renewed time.Time
 }
 
 // Read waits no longer than the timeout.
 func (b *movingBody) Read(p []byte) (int, error) {
-	if now := time.Now(); now.Sub(b.renewed) > renewAfter(b.timeout) {
-		b.renewed = now
-		setReadDeadline(b.w, now.Add(b.timeout))
+	if b.begun { // else the first deadline holds: small bodies need no other
+		b.renew(time.Now())
 	}
+	b.begun = true
 	n, err := b.ReadCloser.Read(p)
 	if errors.Is(err, io.EOF) {
 		liftReadDeadline(b.w)
 	}
 	return n, err
+}
+
+func (b *movingBody) renew(now time.Time) {
+	if now.Sub(b.renewed) > renewAfter(b.timeout) {
+		b.renewed = now
+		setReadDeadline(b.w, now.Add(b.timeout))
+	}
 }
 
 // What net/http keeps of an HTTP/2 answer before it sends any of it, and how
@@ -162,8 +170,8 @@ func (l *guardedListener) Close() error {
 // the timeout.
 //
 // net/http sets the read deadline five times for a request, and a timer that is
-// moved costs more than a small call's dispatch. So the timer is set early and
-// stays: when it goes off before its time, whoever reads goes on.
+// moved each time costs as much as a small call's dispatch. So the timer is set
+// early and stays: when it has gone off before its time, whoever reads goes on.
 type guardedConn struct {
 	net.Conn
 	listener *guardedListener
@@ -174,10 +182,10 @@ type guardedConn struct {
 
 	mu      sync.Mutex
 	readEnd time.Time // the read deadline that was asked for; zero for none
-	timer   time.Time // the one that the connection has, no later than that
+	timer   time.Time // the one that the connection has, no later than that; zero for none
 }
 
-// timerLead is how long the timer of a read deadline stays at most.
+// timerLead is for how long the timer of a read deadline is set at most.
 const timerLead = 8 * time.Second
 
 // Read reads until the deadline that was asked for.
@@ -215,11 +223,10 @@ func (c *guardedConn) SetReadDeadline(at time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.readEnd = at
-	now := time.Now()
-	if c.timer.After(now) && (at.IsZero() || !at.Before(c.timer)) {
-		return nil
+	if !c.timer.IsZero() && (at.IsZero() || !at.Before(c.timer)) {
+		return nil // it goes off before that, or has: Read sees to it
 	}
-	return c.setTimer(now)
+	return c.setTimer(time.Now())
 }
 
 // Write writes in steps, each of which has the timeout.

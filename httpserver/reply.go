@@ -84,24 +84,24 @@ func announceError(out http.Header, status int, err error) {
 var (
 	valueArrow = []string{arrowType}
 	valueTrue  = []string{"true"}
-	valueVary  = []string{"Accept-Encoding, X-VGI-Accept-Encoding"}
 )
+
+// leastEncoded is the size of the smallest answer that is compressed, in bytes:
+// below it the coding costs more than the bytes that it saves.
+const leastEncoded = 1 << 10
 
 // send writes out what was collected, in the coding that the client asked for.
 func (q *request) send(status int) {
 	out := q.w.Header()
 	out[headerContentType] = valueArrow
 	coding, name := q.h.codings.Negotiate(q.r.Header)
-	if q.h.codings.Advertised() != "" {
-		if others := out["Vary"]; len(others) == 0 {
-			out["Vary"] = valueVary
-		} else {
-			out["Vary"] = append(others, valueVary...)
-		}
+	if q.ws.writer.Pending() < leastEncoded {
+		coding = encoding.Identity
 	}
 	q.sink = sink{q: q, status: status, coding: coding}
 	if coding != encoding.Identity {
 		out[name] = []string{coding.String()}
+		out.Add("Vary", "Accept-Encoding, X-VGI-Accept-Encoding")
 	}
 	q.ws.writer.Redirect(&q.sink)
 	if err := q.ws.writer.Flush(); err != nil {

@@ -258,7 +258,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if r.ContentLength != 0 {
-		r.Body = &movingBody{ReadCloser: r.Body, w: w, timeout: timeout, renewed: time.Now()}
+		r.Body = &movingBody{ReadCloser: r.Body, w: w, timeout: timeout}
 	}
 	if r.ProtoMajor > 1 {
 		moving := &movingWriter{ResponseWriter: w, timeout: timeout}

@@ -17,9 +17,10 @@ import (
 //
 //	cursor  created 8 | call 16 | state …
 //	call    created 8 | call 16 | limit 8 | protocol, method, state type, output
-//	        schema, stream id, request id, each with its length of 4 before it
+//	        schema, stream id, request id, each with its length of 4 before it |
+//	        deadline 8, in milliseconds, unless there is none
 //
-// Numbers are little-endian, times are Unix seconds.
+// Numbers are little-endian, times are Unix times, in seconds.
 const (
 	tokenHead  = 8 + len(callID{})
 	maxCallLen = 32 << 20 // of one part
@@ -71,6 +72,9 @@ func (q *request) sealCall(call *storedCall) string {
 	for _, part := range [...]string{s.Protocol, s.Method, s.StateType, string(s.OutputSchema), s.StreamID, s.RequestID} {
 		p = binary.LittleEndian.AppendUint32(p, uint32(len(part)))
 		p = append(p, part...)
+	}
+	if !s.Deadline.IsZero() {
+		p = binary.LittleEndian.AppendUint64(p, uint64(s.Deadline.UnixMilli()))
 	}
 	q.ws.plain = p
 	return q.h.keys.SealText(seal.KindCall, q.ws.aad, p)
@@ -136,6 +140,9 @@ func (q *request) openCall(token string) *storedCall {
 	}
 	if output != "" {
 		s.OutputSchema = []byte(output)
+	}
+	if len(rest) == 8 {
+		s.Deadline = time.UnixMilli(int64(binary.LittleEndian.Uint64(rest)))
 	}
 	return call
 }

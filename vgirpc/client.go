@@ -3,12 +3,9 @@ package vgirpc
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"io"
 	"net"
-	"os"
-	"os/exec"
+	"strconv"
 	"time"
 
 	"github.com/vgirpc/vgirpc-go/wire"
@@ -21,6 +18,9 @@ type ClientOptions struct {
 	OnLog func(ctx context.Context, log LogMessage)
 	// Limits bound what is read from the server.
 	Limits wire.Limits
+	// Offload fetches what a pointer in an answer stands for (WIRE_PROTOCOL
+	// section 12). Typed calls fail on a pointer when nil; others return it.
+	Offload Offload
 }
 
 // LogMessage is a message from a method to its caller.
@@ -77,12 +77,34 @@ type TurnStream interface {
 	Close(ctx context.Context) error
 }
 
+// HalfStream is a [TurnStream] that can take a turn in halves, so that the
+// caller may do something else meanwhile. The halves alternate: the wire is in
+// lockstep.
+type HalfStream interface {
+	TurnStream
+	// Send sends an input batch, or a tick.
+	Send(ctx context.Context, in *wire.Batch) error
+	// Recv returns the answer, as Turn does.
+	Recv(ctx context.Context) (*wire.Batch, error)
+}
+
+// Misuse of a stream's halves.
+var (
+	errSentTwice = Errorf(FailedPrecondition, "two inputs were sent without receiving an answer between them: the wire is in lockstep")
+	errNotSent   = Errorf(FailedPrecondition, "there is no answer to receive: no input was sent")
+)
+
 // NewClientOn returns a client that calls over t.
-func NewClientOn(t Transport, opts ClientOptions) *Client { return &Client{transport: t, opts: opts} }
+func NewClientOn(t Transport, opts ClientOptions) *Client {
+	if opts.Offload != nil {
+		t = resolver{t, opts.Offload}
+	}
+	return &Client{transport: t, opts: opts}
+}
 
 // NewClient returns a client that calls over a byte stream. It owns rw.
 func NewClient(rw io.ReadWriteCloser, opts ClientOptions) *Client {
-	return NewClientOn(newStreamTransport(rw, opts.Limits), opts)
+	return NewClientOn(NewStreamTransport(rw, opts.Limits), opts)
 }
 
 // DialUnix connects to a worker's Unix socket.
@@ -98,7 +120,10 @@ func DialTCP(ctx context.Context, address string, opts ClientOptions) (*Client, 
 func dialNet(ctx context.Context, network, address string, opts ClientOptions) (*Client, error) {
 	c, err := new(net.Dialer).DialContext(ctx, network, address)
 	if err != nil {
-		return nil, fmt.Errorf("vgirpc: %w", err)
+		if ctx.Err() != nil {
+			return nil, endOfContext(ctx)
+		}
+		return nil, &Error{Code: Unavailable, Type: "ConnectionFailed", Message: err.Error(), Cause: err}
 	}
 	return NewClient(c, opts), nil
 }
@@ -130,60 +155,37 @@ func (p *servedPair) Close() error {
 	return err
 }
 
-// closeGrace is how long a worker process has to end after its input was
-// closed, and again after SIGTERM.
-const closeGrace = 10 * time.Second
-
-// StartCommand starts a worker process that serves its standard input and
-// output, and returns a client for it. Closing the client closes the worker's
-// input and waits for it to end; one that does not is terminated, then killed.
-// Standard error goes where cmd says.
-func StartCommand(cmd *exec.Cmd, opts ClientOptions) (*Client, error) {
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		return nil, fmt.Errorf("vgirpc: %w", err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, fmt.Errorf("vgirpc: %w", err)
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("vgirpc: worker: %w", err)
-	}
-	return NewClient(&process{cmd: cmd, in: in, out: out}, opts), nil
-}
-
-// process is a worker process as a connection.
-type process struct {
-	cmd *exec.Cmd
-	in  io.WriteCloser
-	out io.ReadCloser
-}
-
-// Read reads the worker's output.
-func (p *process) Read(b []byte) (int, error) { return p.out.Read(b) }
-
-// Write writes the worker's input.
-func (p *process) Write(b []byte) (int, error) { return p.in.Write(b) }
-
-// Close ends the process, gently first.
-func (p *process) Close() error {
-	closeErr := p.in.Close()
-	done := make(chan error, 1)
-	go func() { done <- p.cmd.Wait() }()
-	for _, sig := range []os.Signal{terminate, os.Kill} {
-		select {
-		case err := <-done:
-			return errors.Join(closeErr, err)
-		case <-time.After(closeGrace):
-			_ = p.cmd.Process.Signal(sig) // it may have ended just now
-		}
-	}
-	return errors.Join(closeErr, <-done)
-}
-
 // Close ends the client and its transport.
 func (c *Client) Close() error { return c.transport.Close() }
+
+// metadataKey finds the metadata of requests in a context.
+type metadataKey struct{}
+
+// WithMetadata returns a context whose calls carry custom metadata on their
+// request batch, beside what ctx has: an identifier ([wire.KeyRequestID]), a
+// trace context, or what a handler looks for in [Call.Metadata]. What a request
+// needs for itself cannot be replaced.
+func WithMetadata(ctx context.Context, meta ...wire.Pair) context.Context {
+	before, _ := ctx.Value(metadataKey{}).(wire.Metadata)
+	return context.WithValue(ctx, metadataKey{}, append(before[:len(before):len(before)], meta...))
+}
+
+// stamp adds to a request's metadata what its context says: the caller's own,
+// and how much time there is.
+func stamp(ctx context.Context, meta wire.Metadata) wire.Metadata {
+	if own, ok := ctx.Value(metadataKey{}).(wire.Metadata); ok {
+		for _, p := range own {
+			if !meta.Has(p.Key) {
+				meta = append(meta, p)
+			}
+		}
+	}
+	if deadline, ok := ctx.Deadline(); ok && !meta.Has(wire.KeyTimeout) {
+		left := max(1, (time.Until(deadline)+time.Millisecond-1)/time.Millisecond)
+		meta = append(meta, wire.Pair{Key: wire.KeyTimeout, Value: strconv.FormatInt(int64(left), 10)})
+	}
+	return meta
+}
 
 // request prepares a call of m with encoded parameters.
 func (c *Client) request(ctx context.Context, m *Method) *ClientRequest {

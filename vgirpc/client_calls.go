@@ -19,7 +19,7 @@ func prepare[P any](ctx context.Context, c *Client, m *Method, params *P) (*Clie
 		return nil, err
 	}
 	req.Batch.Rows = 1
-	req.Batch.Meta = m.RequestMetadata()
+	req.Batch.Meta = stamp(ctx, m.RequestMetadata())
 	return req, nil
 }
 
@@ -58,6 +58,9 @@ func decodeOne[T any](plan *codec.Plan, b *wire.Batch, into *T) error {
 	if plan.Schema().NumFields() == 0 {
 		return nil
 	}
+	if err := here(b); err != nil {
+		return err
+	}
 	if b.Rows != 1 {
 		return &Error{Code: Internal, Type: "ProtocolError", Message: "reply batch does not have exactly one row"}
 	}
@@ -66,6 +69,39 @@ func decodeOne[T any](plan *codec.Plan, b *wire.Batch, into *T) error {
 		return err
 	}
 	return bound.Decode(b, 0, unsafe.Pointer(into))
+}
+
+// here reports a batch that is somewhere else.
+func here(b *wire.Batch) error {
+	if b.Kind() == wire.KindExternal {
+		return Errorf(FailedPrecondition, "the answer is in external storage: set ClientOptions.Offload to fetch it")
+	}
+	return nil
+}
+
+// Pending is a unary call that is under way.
+type Pending[R any] struct {
+	done   chan struct{}
+	result R
+	err    error
+}
+
+// Start begins a call and returns at once; [Pending.Wait] collects its result,
+// and has to be called. Calls that were started run in any order, on a byte
+// stream one after the other. The end of ctx ends the call.
+func (m *Unary[P, R]) Start(ctx context.Context, c *Client, params P) *Pending[R] {
+	p := &Pending[R]{done: make(chan struct{})}
+	go func() {
+		defer close(p.done)
+		p.result, p.err = m.Call(ctx, c, params)
+	}()
+	return p
+}
+
+// Wait returns the result of the call when it is there. It may be called again.
+func (p *Pending[R]) Wait() (R, error) {
+	<-p.done
+	return p.result, p.err
 }
 
 // Open starts the stream and returns it. It must be closed, which ranging over
@@ -102,10 +138,21 @@ func openStreamOf[P any](ctx context.Context, c *Client, m *Method, params *P) (
 // ProducerStream is an open producer stream on the caller's side. It is not safe
 // for concurrent use.
 type ProducerStream[Row any] struct {
-	ctx context.Context //nolint:containedctx // the call's, for the iterators
-	s   TurnStream
-	m   *Method
+	ctx  context.Context //nolint:containedctx // the call's, for the iterators
+	s    TurnStream
+	m    *Method
+	tick wire.Metadata
+	got  wire.Metadata
 }
+
+// SetMetadata sets the custom metadata of the ticks that follow.
+func (s *ProducerStream[Row]) SetMetadata(meta wire.Metadata) { s.tick = meta }
+
+// Metadata is the custom metadata of the last batch.
+func (s *ProducerStream[Row]) Metadata() wire.Metadata { return s.got }
+
+// Stream is the stream as the transport carries it.
+func (s *ProducerStream[Row]) Stream() TurnStream { return s.s }
 
 // All ranges over the rows of each batch until the stream ends. Leaving the
 // loop early cancels the stream. An error is the last element.
@@ -128,11 +175,14 @@ func (s *ProducerStream[Row]) All() iter.Seq2[[]Row, error] {
 // the last element.
 func (s *ProducerStream[Row]) Batches() iter.Seq2[*wire.Batch, error] {
 	return func(yield func(*wire.Batch, error) bool) {
-		tick := wire.EmptyBatch(wire.EmptySchema(), nil)
 		for {
+			tick := wire.EmptyBatch(wire.EmptySchema(), s.tick)
 			b, err := s.s.Turn(s.ctx, &tick)
 			if errors.Is(err, io.EOF) {
 				return
+			}
+			if err == nil {
+				s.got = b.Meta
 			}
 			if !yield(b, err) {
 				_ = s.s.Cancel(context.WithoutCancel(s.ctx)) // best effort: the caller has left
@@ -155,6 +205,9 @@ func (s *ProducerStream[Row]) Close() error { return s.s.Close(s.ctx) }
 func rowsOf[Row any](plan *codec.Plan, b *wire.Batch) ([]Row, error) {
 	if plan == nil {
 		return nil, Errorf(FailedPrecondition, "the stream's rows are Dynamic: range over Batches")
+	}
+	if err := here(b); err != nil {
+		return nil, err
 	}
 	bound, err := plan.Bind(b.Schema)
 	if err != nil {
@@ -191,23 +244,66 @@ func (m *HeaderExchange[P, H, In, Out]) OpenHeader(ctx context.Context, c *Clien
 // ExchangeStream is an open exchange stream on the caller's side: every input
 // is answered with one output. It is not safe for concurrent use.
 type ExchangeStream[In, Out any] struct {
-	ctx context.Context //nolint:containedctx // the call's, for Close and Cancel
-	s   TurnStream
-	m   *Method
-	enc codec.Encoder
+	ctx  context.Context //nolint:containedctx // the call's, for Close and Cancel
+	s    TurnStream
+	m    *Method
+	enc  codec.Encoder
+	in   wire.Batch
+	sent bool // in waits for a transport that takes turns whole
+	meta wire.Metadata
+	got  wire.Metadata
 }
+
+// SetMetadata sets the custom metadata of the inputs that follow.
+func (s *ExchangeStream[In, Out]) SetMetadata(meta wire.Metadata) { s.meta = meta }
+
+// Metadata is the custom metadata of the last answer.
+func (s *ExchangeStream[In, Out]) Metadata() wire.Metadata { return s.got }
+
+// Stream is the stream as the transport carries it.
+func (s *ExchangeStream[In, Out]) Stream() TurnStream { return s.s }
 
 // Exchange sends rows as one batch and returns the rows of the answer.
 func (s *ExchangeStream[In, Out]) Exchange(ctx context.Context, rows ...In) ([]Out, error) {
-	if s.m.input == nil {
-		return nil, Errorf(FailedPrecondition, "the input of %s is Dynamic: use ExchangeBatch", s.m)
-	}
-	s.enc.Reset()
-	var in wire.Batch
-	if err := encodeRows(s.m.input, &s.enc, rows, &in); err != nil {
+	if err := s.encode(rows); err != nil {
 		return nil, err
 	}
-	out, err := s.s.Turn(ctx, &in)
+	out, err := s.ExchangeBatch(ctx, &s.in)
+	if err != nil {
+		return nil, err
+	}
+	return rowsOf[Out](s.m.output, out)
+}
+
+// encode makes the batch of rows to send.
+func (s *ExchangeStream[In, Out]) encode(rows []In) error {
+	switch {
+	case s.m.input == nil:
+		return Errorf(FailedPrecondition, "the input of %s is Dynamic: send batches", s.m)
+	case s.sent:
+		return errSentTwice
+	}
+	s.enc.Reset()
+	s.in = wire.Batch{}
+	if err := encodeRows(s.m.input, &s.enc, rows, &s.in); err != nil {
+		return err
+	}
+	s.in.Meta = s.meta
+	return nil
+}
+
+// Send sends rows as one batch, and [ExchangeStream.Recv] returns the rows of the
+// answer. They alternate. Over HTTP the rows are sent by Recv.
+func (s *ExchangeStream[In, Out]) Send(ctx context.Context, rows ...In) error {
+	if err := s.encode(rows); err != nil {
+		return err
+	}
+	return s.SendBatch(ctx, &s.in)
+}
+
+// Recv returns the rows of the answer to what was sent.
+func (s *ExchangeStream[In, Out]) Recv(ctx context.Context) ([]Out, error) {
+	out, err := s.RecvBatch(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -217,7 +313,44 @@ func (s *ExchangeStream[In, Out]) Exchange(ctx context.Context, rows ...In) ([]O
 // ExchangeBatch sends a batch and returns the answer, which is valid until the
 // next use of the stream.
 func (s *ExchangeStream[In, Out]) ExchangeBatch(ctx context.Context, in *wire.Batch) (*wire.Batch, error) {
-	return s.s.Turn(ctx, in)
+	if s.sent {
+		return nil, errSentTwice
+	}
+	out, err := s.s.Turn(ctx, in)
+	if err == nil {
+		s.got = out.Meta
+	}
+	return out, err
+}
+
+// SendBatch is [ExchangeStream.Send] for a batch, which must stay as it is until
+// the answer was received.
+func (s *ExchangeStream[In, Out]) SendBatch(ctx context.Context, in *wire.Batch) error {
+	if s.sent {
+		return errSentTwice
+	}
+	if half, ok := s.s.(HalfStream); ok {
+		return half.Send(ctx, in)
+	}
+	s.in, s.sent = *in, true
+	return nil
+}
+
+// RecvBatch is [ExchangeStream.Recv] for a batch, which is valid until the next
+// use of the stream.
+func (s *ExchangeStream[In, Out]) RecvBatch(ctx context.Context) (out *wire.Batch, err error) {
+	if half, ok := s.s.(HalfStream); ok {
+		out, err = half.Recv(ctx)
+	} else if s.sent {
+		s.sent = false
+		out, err = s.s.Turn(ctx, &s.in)
+	} else {
+		err = errNotSent
+	}
+	if err == nil {
+		s.got = out.Meta
+	}
+	return out, err
 }
 
 // Cancel tells the server to stop, and closes the stream.

@@ -6,38 +6,48 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/vgirpc/vgirpc-go/wire"
 )
 
-// errClosed answers calls on a transport that is closed or broken.
-var errClosed = errors.New("vgirpc: the connection is closed")
+// errClosed answers calls on a transport that its owner has closed.
+var errClosed = &Error{Code: Unavailable, Type: "ConnectionClosed", Message: "the client was closed"}
 
 // streamTransport carries calls over one byte stream, one at a time.
 type streamTransport struct {
-	rw   io.ReadWriteCloser
-	r    *wire.Reader
-	w    *wire.Writer
-	turn chan struct{} // holds one token: whoever has it may use r and w
+	rw      io.ReadWriteCloser
+	closeRW func() error // once
+	closing sync.WaitGroup
+	r       *wire.Reader
+	w       *wire.Writer
+	turn    chan struct{} // holds one token: whoever has it may use r and w
 
 	mu     sync.Mutex
-	broken error // why no further call is possible
+	broken *Error // why no further call is possible
 }
 
-func newStreamTransport(rw io.ReadWriteCloser, limits wire.Limits) *streamTransport {
-	t := &streamTransport{rw: rw, r: wire.NewReader(rw, limits, nil), w: wire.NewWriter(rw), turn: make(chan struct{}, 1)}
+// NewStreamTransport returns a transport that carries calls over a byte stream,
+// one at a time. It owns rw. Reads of rw must end when it is closed.
+func NewStreamTransport(rw io.ReadWriteCloser, limits wire.Limits) Transport {
+	t := &streamTransport{
+		rw: rw, closeRW: sync.OnceValue(rw.Close), turn: make(chan struct{}, 1),
+		r: wire.NewReader(rw, limits, nil), w: wire.NewWriter(rw),
+	}
 	t.turn <- struct{}{}
 	return t
 }
 
-// acquire waits for the connection to be free. While it is held, the end of ctx
-// breaks the connection: a call that is under way cannot be taken back. The
-// returned function gives it back.
+// acquire waits for the connection to be free. The returned function gives it
+// back.
 func (t *streamTransport) acquire(ctx context.Context) (release func(), err error) {
+	if ctx.Err() != nil {
+		return nil, endOfContext(ctx)
+	}
 	select {
 	case <-t.turn:
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return nil, endOfContext(ctx)
 	}
 	if err := t.failure(); err != nil {
 		t.turn <- struct{}{}
@@ -47,39 +57,88 @@ func (t *streamTransport) acquire(ctx context.Context) (release func(), err erro
 }
 
 // guard breaks the connection when ctx ends before the returned function is
-// called.
-func (t *streamTransport) guard(ctx context.Context) (stop func() bool) {
+// called: what is under way cannot be taken back. That function tells the error
+// of the call from that of the connection.
+func (t *streamTransport) guard(ctx context.Context) (stop func(error) error) {
 	if ctx.Done() == nil {
-		return func() bool { return true }
+		return func(err error) error { return err }
 	}
-	return context.AfterFunc(ctx, func() { _ = t.fail(context.Cause(ctx)) })
+	inTime := context.AfterFunc(ctx, func() {
+		_ = t.fail(&Error{
+			Code: Unavailable, Type: "ConnectionLost",
+			Message: "the connection was given up when the context of a call on it ended (" + ctx.Err().Error() + ")",
+		})
+	})
+	return func(err error) error {
+		if inTime() || IsRemote(err) {
+			return err
+		}
+		return endOfContext(ctx)
+	}
 }
 
+// endOfContext is the error of a call whose context has ended.
+func endOfContext(ctx context.Context) *Error {
+	err := ctx.Err()
+	e := &Error{Code: CodeOf(err), Type: "Cancelled", Message: err.Error(), Cause: err}
+	if e.Code == DeadlineExceeded {
+		e.Type = "DeadlineExceeded"
+	}
+	if cause := context.Cause(ctx); !errors.Is(cause, err) {
+		e.Cause = fmt.Errorf("%w: %w", err, cause)
+		e.Message = e.Cause.Error()
+	}
+	return e
+}
+
+// failure is why no call is possible, or nil.
 func (t *streamTransport) failure() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.broken == nil {
+		return nil
+	}
 	return t.broken
 }
 
-// fail breaks the connection and returns the first reason for it.
+// fail breaks the connection for a reason, and returns that as the error of the
+// call that found it. When the connection was broken already, that is the error.
 func (t *streamTransport) fail(err error) error {
 	t.mu.Lock()
-	first := t.broken == nil
-	if first {
-		if errors.Is(err, io.EOF) || errors.Is(err, wire.ErrTruncated) {
-			err = &Error{Code: Unavailable, Type: "ConnectionLost", Message: "the server closed the connection", Cause: err}
+	defer t.mu.Unlock()
+	if t.broken != nil {
+		return t.broken
+	}
+	lost := lostConnection(err)
+	t.broken = lost
+	if lost.Code != Unavailable {
+		t.broken = &Error{
+			Code: Unavailable, Type: "ConnectionLost", Message: "the connection was given up during an earlier call: " + lost.Message,
 		}
-		t.broken = err
 	}
-	err = t.broken
-	t.mu.Unlock()
-	if first {
-		_ = t.rw.Close() // err says why
-	}
-	return err
+	t.closing.Go(func() { _ = t.closeRW() }) // the error says why; closing may take its time
+	return lost
 }
 
-// Close ends the connection.
+// lostConnection is err as the reason why a connection is of no use any more.
+func lostConnection(err error) *Error {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e
+	}
+	var limit *wire.LimitError
+	var format *wire.FormatError
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, wire.ErrTruncated):
+		return &Error{Code: Unavailable, Type: "ConnectionLost", Message: "the server closed the connection", Cause: err}
+	case errors.As(err, &limit):
+		return &Error{Code: ResourceExhausted, Type: "LimitError", Message: "reply: " + err.Error(), Cause: err}
+	case errors.As(err, &format):
+		return &Error{Code: Internal, Type: "FormatError", Message: "reply: " + err.Error(), Cause: err}
+	}
+	return &Error{Code: Unavailable, Type: "ConnectionLost", Message: "the connection is lost: " + err.Error(), Cause: err}
+}
+
+// Close ends the connection, and waits until it is closed.
 func (t *streamTransport) Close() error {
 	t.mu.Lock()
 	first := t.broken == nil
@@ -87,10 +146,12 @@ func (t *streamTransport) Close() error {
 		t.broken = errClosed
 	}
 	t.mu.Unlock()
+	err := t.closeRW()
+	t.closing.Wait()
 	if !first {
 		return nil
 	}
-	return t.rw.Close()
+	return err
 }
 
 // Call implements [Transport].
@@ -101,10 +162,7 @@ func (t *streamTransport) Call(ctx context.Context, req *ClientRequest) (*wire.B
 	}
 	stop := t.guard(ctx)
 	result, err := t.roundTrip(req)
-	if !stop() && err == nil {
-		err = t.failure()
-	}
-	if err != nil {
+	if err = stop(err); err != nil {
 		release()
 		return nil, nil, err
 	}
@@ -209,11 +267,7 @@ func (t *streamTransport) Open(ctx context.Context, req *ClientRequest) (TurnStr
 	}
 	s := &byteStream{t: t, req: req, release: release}
 	stop := t.guard(ctx)
-	err = s.open()
-	if !stop() && err == nil {
-		err = t.failure()
-	}
-	if err != nil {
+	if err = stop(s.open()); err != nil {
 		s.end()
 		return nil, err
 	}
@@ -228,6 +282,7 @@ type byteStream struct {
 	release func()
 	input   *wire.Schema // of the input stream, nil until it is open
 	started bool         // the output stream has been opened
+	sent    bool         // an input was sent, and its answer not read
 	ended   bool
 }
 
@@ -319,31 +374,98 @@ func (s *byteStream) Header() *wire.Batch { return s.header }
 
 // Turn implements [TurnStream].
 func (s *byteStream) Turn(ctx context.Context, in *wire.Batch) (*wire.Batch, error) {
-	if s.ended {
-		return nil, io.EOF
+	if err := s.mine(ctx); err != nil {
+		return nil, err
 	}
 	stop := s.t.guard(ctx)
-	out, err := s.exchange(in)
-	if !stop() && err == nil {
-		err = s.t.failure()
+	var out *wire.Batch
+	err := s.send(in)
+	if err == nil {
+		out, err = s.receive()
 	}
+	if err = stop(err); err != nil {
+		s.end()
+		return nil, err
+	}
+	return out, nil
+}
+
+// mine reports why the caller cannot send an input now.
+func (s *byteStream) mine(ctx context.Context) error {
+	switch {
+	case s.ended:
+		return io.EOF
+	case s.sent:
+		return errSentTwice
+	case ctx.Err() != nil:
+		return s.abandon(ctx)
+	}
+	return nil
+}
+
+// Send implements [HalfStream].
+func (s *byteStream) Send(ctx context.Context, in *wire.Batch) error {
+	if err := s.mine(ctx); err != nil {
+		return err
+	}
+	stop := s.t.guard(ctx)
+	err := stop(s.send(in))
 	if err != nil {
 		s.end()
 	}
-	return out, err
+	s.sent = err == nil
+	return err
 }
 
-func (s *byteStream) exchange(in *wire.Batch) (*wire.Batch, error) {
+// Recv implements [HalfStream].
+func (s *byteStream) Recv(ctx context.Context) (*wire.Batch, error) {
+	switch {
+	case s.ended:
+		return nil, io.EOF
+	case !s.sent:
+		return nil, errNotSent
+	}
+	s.sent = false
+	stop := s.t.guard(ctx)
+	out, err := s.receive()
+	if err = stop(err); err != nil {
+		s.end()
+		return nil, err
+	}
+	return out, nil
+}
+
+// cancelGrace is how long a server has to end a stream that its caller has left,
+// before the connection is given up.
+const cancelGrace = 5 * time.Second
+
+// abandon ends the stream when ctx has ended while the turn is the caller's: the
+// server is told, and the connection stays.
+func (s *byteStream) abandon(ctx context.Context) error {
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), cancelGrace)
+	defer cancel()
+	_ = s.Cancel(grace) // the caller is told of his context
+	return endOfContext(ctx)
+}
+
+// send writes an input batch.
+func (s *byteStream) send(in *wire.Batch) error {
 	t := s.t
 	if s.input == nil {
 		if err := t.w.Open(in.Schema); err != nil {
-			return nil, t.fail(err)
+			return t.fail(err)
 		}
 		s.input = in.Schema
 	}
 	if err := errors.Join(t.w.Batch(in), t.w.Flush()); err != nil {
-		return nil, t.fail(err)
+		return t.fail(err)
 	}
+	return nil
+}
+
+// receive reads the answer to an input batch.
+func (s *byteStream) receive() (*wire.Batch, error) {
+	t := s.t
 	first := !s.started
 	if first {
 		s.started = true
@@ -371,8 +493,18 @@ func (s *byteStream) Cancel(ctx context.Context) error {
 	if s.ended {
 		return nil
 	}
+	defer s.end()
 	stop := s.t.guard(ctx)
-	defer stop()
+	return stop(s.cancel())
+}
+
+func (s *byteStream) cancel() error {
+	if s.sent { // the turn is the server's: its answer is not wanted
+		s.sent = false
+		if _, err := s.receive(); err != nil {
+			return ended(err)
+		}
+	}
 	if s.input == nil {
 		s.input = wire.EmptySchema()
 		if in := s.req.Method.input; in != nil {
@@ -389,13 +521,26 @@ func (s *byteStream) Cancel(ctx context.Context) error {
 	return s.finish()
 }
 
+// ended is the error of a stream that its caller has left: that it is over
+// already is none.
+func ended(err error) error {
+	if errors.Is(err, io.EOF) || IsRemote(err) {
+		return nil
+	}
+	return err
+}
+
 // Close implements [TurnStream].
 func (s *byteStream) Close(ctx context.Context) error {
 	if s.ended {
 		return nil
 	}
+	defer s.end()
 	stop := s.t.guard(ctx)
-	defer stop()
+	return stop(s.close())
+}
+
+func (s *byteStream) close() error {
 	if s.input == nil {
 		s.input = wire.EmptySchema()
 		if err := s.t.w.Open(s.input); err != nil {
@@ -407,7 +552,6 @@ func (s *byteStream) Close(ctx context.Context) error {
 
 // finish ends the input stream and reads the output stream to its end.
 func (s *byteStream) finish() error {
-	defer s.end()
 	if err := s.closeInput(); err != nil {
 		return s.t.fail(err)
 	}

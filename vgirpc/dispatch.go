@@ -98,6 +98,7 @@ type handler struct {
 	rows   bool // the stream takes its input as rows
 
 	accepted atomic.Pointer[wire.Schema] // of parameters, other than the declared one
+	fits     atomic.Pointer[wire.Schema] // of input that needs no cast, other than the declared one
 }
 
 // openStream is a stream between its turns, its Go types erased.
@@ -122,7 +123,8 @@ type Dispatch struct {
 	refused bool // the handler was never asked
 	// rehydrate completes a resumed state, as part of its first turn.
 	rehydrate func(context.Context) error
-	fits      *wire.Schema // an input schema other than the declared one that needs no cast
+	deadline  time.Time // by which the caller wants the call to be over; zero for none
+	stopTimer func()    // nil without a deadline
 }
 
 // Route is what a request's metadata asks for, before anything is checked.
@@ -474,6 +476,10 @@ func (d *Dispatch) methodName() string {
 
 // start runs the handler of an accepted request.
 func (d *Dispatch) start(req *Request) {
+	if err := d.limitTime(req.Meta); err != nil {
+		d.refuse(err)
+		return
+	}
 	d.observe()
 	d.call.fields, d.call.rows = req.Batch.Schema, req.Batch.Rows
 	d.countInput(req.Batch)
@@ -490,6 +496,38 @@ func (d *Dispatch) start(req *Request) {
 		return
 	}
 	d.finishOpen(err)
+}
+
+// limitTime gives the call the time that its caller has for it, if he says so.
+func (d *Dispatch) limitTime(meta wire.Metadata) error {
+	text, ok := meta.Get(wire.KeyTimeout)
+	if !ok {
+		return nil
+	}
+	left, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || left < 1 {
+		return protocolErrorf("ProtocolError", "%q is %.32q: want a number of milliseconds, at least 1", wire.KeyTimeout, text)
+	}
+	left = min(left, int64(maxTimeout/time.Millisecond))
+	d.expireAt(time.Now().Add(time.Duration(left) * time.Millisecond))
+	return nil
+}
+
+// maxTimeout is the longest time that a caller can have for a call.
+const maxTimeout = 10 * 365 * 24 * time.Hour
+
+// expireAt ends the call's context at a time.
+func (d *Dispatch) expireAt(at time.Time) {
+	d.deadline = at
+	d.ctx.Context, d.stopTimer = context.WithDeadline(d.ctx.Context, at)
+}
+
+// expired is the error of a turn that came too late, nil when it did not.
+func (d *Dispatch) expired() error {
+	if d.deadline.IsZero() || time.Now().Before(d.deadline) {
+		return nil
+	}
+	return &Error{Code: DeadlineExceeded, Type: "DeadlineExceeded", Message: "the time that the caller gave the call is over"}
 }
 
 // step is one piece of user code behind its typed wrapper.
@@ -623,7 +661,10 @@ func (d *Dispatch) Turn(in *wire.Batch, reply *Reply) {
 	if d.call.method.kind == KindExchange {
 		d.countInput(in)
 	}
-	err := d.run(turnStep, in)
+	err := d.expired()
+	if err == nil {
+		err = d.run(turnStep, in)
+	}
 	ended := errors.Is(err, io.EOF)
 	if ended {
 		err = nil
@@ -731,6 +772,9 @@ func (d *Dispatch) observe() {
 // End ends the call and tells the observers what the transport did for it. It
 // must be called once for every Dispatch.
 func (d *Dispatch) End(delivery Delivery) {
+	if d.stopTimer != nil {
+		d.stopTimer()
+	}
 	if !d.started {
 		return
 	}

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"time"
 
 	"github.com/vgirpc/vgirpc-go/vgirpc/internal/codec"
 	"github.com/vgirpc/vgirpc-go/wire"
@@ -24,6 +25,7 @@ type Snapshot struct {
 	OutputSchema     []byte // schema message of a Dynamic output; else empty
 	StreamID         string
 	RequestID        string
+	Deadline         time.Time // by which the caller wants the stream to be over; zero for none
 }
 
 // stateSet stores and restores the states of one stream method.
@@ -140,7 +142,7 @@ func (d *Dispatch) Snapshot() (*Snapshot, error) {
 	}
 	snap := &Snapshot{
 		Protocol: d.call.protocol.name, Method: d.call.method.name, StateType: st.typ.String(), State: data,
-		StreamID: d.call.StreamID(), RequestID: d.call.RequestID(),
+		StreamID: d.call.StreamID(), RequestID: d.call.RequestID(), Deadline: d.deadline,
 	}
 	if d.call.method.output == nil {
 		snap.OutputSchema = d.call.output.Message()
@@ -245,6 +247,9 @@ func (s *Server) Resume(ctx context.Context, snap *Snapshot, req *Request, reply
 		return nil, err
 	}
 	d.reply = reply
+	if !snap.Deadline.IsZero() {
+		d.expireAt(snap.Deadline)
+	}
 	d.observe()
 	if r, ok := state.(Rehydrator); ok {
 		d.rehydrate = r.Rehydrate

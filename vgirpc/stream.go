@@ -146,9 +146,13 @@ func (d *Dispatch) free() error {
 
 // checkNulls reports a null where the stream's schema declares none.
 func (d *Dispatch) checkNulls() error {
-	for i, f := range d.call.output.Arrow().Fields() {
-		if c := &d.reply.data.Cols[i]; !f.Nullable && c.Nulls > 0 {
-			return schemaMismatch(fmt.Sprintf("output of %s: column %s has %d nulls, but is declared without", d.call.method, f.Name, c.Nulls))
+	for i := range d.reply.data.Cols {
+		nulls := d.reply.data.Cols[i].Nulls
+		if nulls == 0 {
+			continue
+		}
+		if f := d.call.output.Arrow().Field(i); !f.Nullable {
+			return schemaMismatch(fmt.Sprintf("output of %s: column %s has %d nulls, but is declared without", d.call.method, f.Name, nulls))
 		}
 	}
 	return nil
@@ -247,8 +251,8 @@ func (d *Dispatch) conform(in *wire.Batch) (*wire.Batch, error) {
 		return in, nil
 	}
 	want := plan.Schema()
-	if in.Schema == d.fits || sameColumns(in.Schema.Arrow(), want.Arrow()) {
-		d.fits = in.Schema
+	if in.Schema == d.handler.fits.Load() || sameColumns(in.Schema.Arrow(), want.Arrow()) {
+		d.handler.fits.Store(in.Schema)
 		return in, inputNulls(in, want.Arrow())
 	}
 	if err := cast.Compatible(in.Schema.Arrow(), want.Arrow()); err != nil {

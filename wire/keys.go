@@ -16,6 +16,10 @@ const (
 	// KeyCancel marks a stream input batch as a cancellation; its presence is
 	// the signal (section 9).
 	KeyCancel = "vgi_rpc.cancel"
+	// KeyTimeout is how many milliseconds the caller gives the call, counted
+	// from when the request was sent; a key of this implementation, that others
+	// ignore.
+	KeyTimeout = "vgirpc_go.timeout_ms"
 	// KeyTraceParent and KeyTraceState carry a W3C trace context.
 	KeyTraceParent = "traceparent"
 	KeyTraceState  = "tracestate"

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/vgirpc/vgirpc-go/vgirpc"
+	"github.com/vgirpc/vgirpc-go/vgirpc/subprocess"
 )
 
 const roleVariable = "VGI_WORKER_TEST_ROLE"
@@ -33,7 +34,8 @@ func command(t *testing.T, args ...string) *exec.Cmd {
 
 func TestTheDemoServesItsThreeMethods(t *testing.T) {
 	ctx := t.Context()
-	c, err := vgirpc.StartCommand(command(t, "demo"), vgirpc.ClientOptions{})
+	demo := command(t, "demo")
+	c, err := subprocess.New(ctx, subprocess.Options{Command: demo.Args, Env: demo.Env}, vgirpc.ClientOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

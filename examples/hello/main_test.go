@@ -2,13 +2,13 @@ package main
 
 import (
 	"os"
-	"os/exec"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/vgirpc/vgirpc-go/examples/hello/greeting"
 	"github.com/vgirpc/vgirpc-go/vgirpc"
+	"github.com/vgirpc/vgirpc-go/vgirpc/subprocess"
 )
 
 // asServer makes the test binary the server.
@@ -22,9 +22,9 @@ func TestMain(m *testing.M) {
 }
 
 func TestHelloOverStdio(t *testing.T) {
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), asServer+"=1")
-	client, err := vgirpc.StartCommand(cmd, vgirpc.ClientOptions{})
+	client, err := subprocess.New(t.Context(), subprocess.Options{
+		Command: os.Args[:1], Env: append(os.Environ(), asServer+"=1"), Stderr: os.Stderr,
+	}, vgirpc.ClientOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,18 +5,23 @@ import (
 	"crypto/tls"
 	"net"
 	"net/http"
+	"net/url"
 	"sync"
 	"time"
 )
 
 // newPool returns an http.Transport for many calls to one server, whose
 // connections set can close.
-func newPool(config *tls.Config, set *connSet) *http.Transport {
-	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}
+func newPool(o *Options, config *tls.Config, set *connSet) *http.Transport {
+	dial, proxy := o.DialContext, func(*http.Request) (*url.URL, error) { return nil, nil }
+	if dial == nil {
+		dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}
+		dial, proxy = dialer.DialContext, http.ProxyFromEnvironment
+	}
 	return &http.Transport{
-		Proxy: http.ProxyFromEnvironment,
+		Proxy: proxy,
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-			c, err := dialer.DialContext(ctx, network, address)
+			c, err := dial(ctx, network, address)
 			if err != nil {
 				return nil, err
 			}

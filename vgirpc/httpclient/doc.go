@@ -21,12 +21,17 @@
 // becomes a [vgirpc.Error] with a short excerpt. Redirects are not followed, and
 // no cookies are kept.
 //
+// A request that is larger than the server takes is uploaded where the server
+// says and sent as a pointer, with [Options].Uploads alone: the server names the
+// place, so the caller names the origins.
+//
 // # Streams
 //
 // A stream over HTTP is a request for each turn. The tokens that tie them
-// together never reach the caller. A producer's first turn is part of the request
-// that opens it, whose metadata is that of the tick: a producer without a header
-// is therefore opened by its first Turn, so that the tick's metadata travels, and
-// by Cancel or Close where there was no turn. A producer with a header is opened
-// at once, and the metadata of its first tick stays behind.
+// together reach the caller only through [Tokens], and [Transport.ResumeStream]
+// goes on from them. A producer's first turn is part of the request that opens it,
+// whose metadata is that of the tick: a producer without a header is therefore
+// opened by its first Turn, so that the tick's metadata travels, and by Cancel or
+// Close where there was no turn. A producer with a header is opened at once, and
+// the metadata of its first tick stays behind.
 package httpclient

@@ -735,6 +735,46 @@ func TestStreams(t *testing.T) {
 			equal(t, vgirpc.CodeOf(err), vgirpc.Internal)
 		})
 	}
+	t.Run("what an exchange sends before it was sent anything, as a producer would, is dropped", func(t *testing.T) {
+		early := step{"swap/init", nil, stream(zero(), zero(cursor, "s1", call, "c"))}
+		one := step{"swap/exchange", map[string]string{cursor: "s1", call: "c"}, stream(zero(), zero(cursor, "s2"))}
+		two := step{"swap/exchange", map[string]string{cursor: "s2", call: "c"}, stream(zero(cursor, "s3"))}
+		s, err := c.swap.Open(ctx, run(t, early, one, two), text{})
+		noError(t, err)
+		for range 2 {
+			_, err = s.Exchange(ctx, vgirpc.None{})
+			noError(t, err)
+		}
+		noError(t, s.Close())
+	})
+	t.Run("a cursor may be in the object that a pointer stands for", func(t *testing.T) {
+		var ts vgirpc.TurnStream
+		f := &script{t, []step{
+			{"swap/init", nil, stream(zero(cursor, "s1", call, "c"))},
+			{"swap/exchange", map[string]string{cursor: "s1"}, stream(zero(wire.KeyLocation, "http://storage"))},
+			{"swap/exchange", map[string]string{cursor: "s2", call: "c"}, stream(zero(wire.KeyLocation, "http://storage", cursor, "s3"))},
+			{"swap/exchange", map[string]string{cursor: "s3", call: "c"}, stream(row(cursor, "s4"))},
+		}}
+		tr := serve(t, &fake{call: f.call}, httpclient.Options{}, vgirpc.ClientOptions{})
+		cl := vgirpc.NewClientOn(turns{tr, func(s vgirpc.TurnStream) { ts = s }}, vgirpc.ClientOptions{})
+		_, err := c.swap.Open(ctx, cl, text{})
+		noError(t, err)
+		for _, inside := range []string{"s2", "stale", ""} {
+			in := row()
+			out, err := ts.Turn(ctx, &in)
+			noError(t, err)
+			if inside == "" {
+				break
+			}
+			equal(t, out.Kind(), wire.KindExternal)
+			object := row(cursor, inside, "key", "value")
+			ts.(interface{ Resolved(b *wire.Batch) }).Resolved(&object)
+			equal(t, object.Meta, wire.Metadata{{Key: "key", Value: "value"}})
+		}
+		equal(t, len(f.steps), 0)
+		tokens, ok := httpclient.Tokens(ts)
+		equal(t, []any{tokens, ok}, []any{httpclient.StreamTokens{Cursor: "s4", Call: "c"}, true})
+	})
 	t.Run("a turn has one batch", func(t *testing.T) {
 		s, err := c.produce.Open(ctx, run(t, step{"produce/init", nil, stream(row(), row())}), text{})
 		noError(t, err)

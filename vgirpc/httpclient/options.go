@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/textproto"
 	"slices"
@@ -44,6 +45,9 @@ type Options struct {
 	// TLS is used for https by the Transport's own connections; nil trusts the
 	// system's authorities.
 	TLS *tls.Config
+	// DialContext makes the Transport's own connections, through a proxy for
+	// instance, in place of any that the environment names.
+	DialContext func(ctx context.Context, network, address string) (net.Conn, error)
 	// Header is sent with every request, those of discovery too. Headers that
 	// the protocol sets cannot be given.
 	Header http.Header
@@ -64,6 +68,9 @@ type Options struct {
 	// CompressAbove is the size in bytes above which a body is compressed.
 	// 32 KiB when 0.
 	CompressAbove int
+	// Uploads take what is larger than the server's MaxRequestBytes. Such a
+	// request fails when nil.
+	Uploads *Uploads
 	// Logger is told of retries and of what is ignored, at debug level. Nil is
 	// silent.
 	Logger *slog.Logger
@@ -85,8 +92,8 @@ func (o Options) withDefaults() (Options, error) {
 		return o, fmt.Errorf("httpclient: MaxResponseBytes is %d: want %d to %d, 0 or less than 0",
 			o.MaxResponseBytes, MinMaxResponseBytes, int64(MaxMaxResponseBytes))
 	}
-	if o.Transport != nil && o.TLS != nil {
-		return o, errors.New("httpclient: TLS is for the connections of our own: a given Transport has its own")
+	if o.Transport != nil && (o.TLS != nil || o.DialContext != nil) {
+		return o, errors.New("httpclient: TLS and DialContext are for the client's own connections: a given Transport has its own")
 	}
 	if o.AcceptEncodings == nil {
 		o.AcceptEncodings = []string{codingZstd, codingGzip}
@@ -107,6 +114,11 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.CompressAbove == 0 {
 		o.CompressAbove = defaultCompressAbove
+	}
+	if o.Uploads != nil {
+		if err := o.Uploads.validate(); err != nil {
+			return o, err
+		}
 	}
 	for name := range o.Header {
 		if slices.Contains(reserved, textproto.CanonicalMIMEHeaderKey(name)) {

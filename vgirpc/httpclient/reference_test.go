@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -16,6 +17,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"github.com/apache/arrow-go/v18/arrow"
 
 	"github.com/vgirpc/vgirpc-go/conformance"
 	"github.com/vgirpc/vgirpc-go/httpserver"
@@ -135,6 +138,7 @@ func testServer(t *testing.T, url string) {
 			testProducers(t, tr, &l)
 			testExchanges(t, tr.Client(), &l)
 			testCancel(t, tr.Client())
+			testResume(t, tr, newTransport(t, url, opts, vgirpc.ClientOptions{OnLog: l.add}), &l)
 			testSessions(t, tr)
 			testReflection(t, tr)
 		})
@@ -288,6 +292,79 @@ func testTicks(t *testing.T, tr *httpclient.Transport) {
 	noError(t, ts.Close(t.Context()))
 }
 
+// testResume opens streams on one transport and goes on with them on another.
+func testResume(t *testing.T, tr, other *httpclient.Transport, l *logs) {
+	t.Helper()
+	ctx := t.Context()
+	tick := wire.EmptyBatch(wire.EmptySchema(), nil)
+	var ts vgirpc.TurnStream
+	c := vgirpc.NewClientOn(turns{tr, func(s vgirpc.TurnStream) { ts = s }}, vgirpc.ClientOptions{})
+	turn := func(t *testing.T, s vgirpc.TurnStream, want int64) {
+		t.Helper()
+		b, err := s.Turn(ctx, &tick)
+		noError(t, err)
+		equal(t, wire.Values[int64](&b.Cols[0])[0], want)
+	}
+	t.Run("a producer goes on elsewhere from its tokens, any number of times", func(t *testing.T) {
+		_, err := conformance.ProduceWithLogs.Open(ctx, c, conformance.CountParams{Count: 3})
+		noError(t, err)
+		first := ts
+		_, ok := httpclient.Tokens(first)
+		equal(t, ok, false)
+		turn(t, first, 0)
+		tokens, ok := httpclient.Tokens(first)
+		equal(t, ok, true)
+		noError(t, first.Close(ctx))
+		l.take()
+		for range 2 {
+			s, err := other.ResumeStream(ctx, conformance.ProduceWithLogs.Method, tokens)
+			noError(t, err)
+			turn(t, s, 1)
+			turn(t, s, 2)
+			_, err = s.Turn(ctx, &tick)
+			equal(t, errors.Is(err, io.EOF), true)
+			_, ok := httpclient.Tokens(s)
+			equal(t, ok, false)
+			equal(t, l.take(), []string{"INFO producing batch 1", "INFO producing batch 2"})
+		}
+	})
+	t.Run("a producer with a header has no tokens before its first batch was read", func(t *testing.T) {
+		p, err := conformance.ProduceWithHeader.Open(ctx, c, conformance.CountParams{Count: 2})
+		noError(t, err)
+		_, ok := httpclient.Tokens(ts)
+		equal(t, ok, false)
+		turn(t, ts, 0)
+		_, ok = httpclient.Tokens(ts)
+		equal(t, ok, true)
+		noError(t, p.Close())
+	})
+	t.Run("an exchange goes on elsewhere from its tokens", func(t *testing.T) {
+		s, err := conformance.ExchangeAccumulate.Open(ctx, c, vgirpc.None{})
+		noError(t, err)
+		_, err = s.Exchange(ctx, conformance.FloatRow{Value: 5})
+		noError(t, err)
+		tokens, ok := httpclient.Tokens(ts)
+		equal(t, ok, true)
+		moved, err := other.ResumeStream(ctx, conformance.ExchangeAccumulate.Method, tokens)
+		noError(t, err)
+		schema, err := wire.NewSchema(arrow.NewSchema([]arrow.Field{{Name: "value", Type: arrow.PrimitiveTypes.Float64}}, nil))
+		noError(t, err)
+		in := wire.Batch{Schema: schema, Rows: 1, Cols: []wire.Column{{Rows: 1, Data: wire.Bytes([]float64{2})}}}
+		out, err := moved.Turn(ctx, &in)
+		noError(t, err)
+		equal(t, wire.Values[float64](&out.Cols[0])[0], float64(7))
+		noError(t, moved.Cancel(ctx))
+	})
+	t.Run("tokens that are none are refused by the server, and no tokens here", func(t *testing.T) {
+		s, err := other.Session().ResumeStream(ctx, conformance.ProduceN.Method, httpclient.StreamTokens{Cursor: "forged", Call: "forged"})
+		noError(t, err)
+		_, err = s.Turn(ctx, &tick)
+		equal(t, vgirpc.IsRemote(err), true)
+		_, err = other.ResumeStream(ctx, conformance.ProduceN.Method, httpclient.StreamTokens{})
+		equal(t, vgirpc.CodeOf(err), vgirpc.InvalidArgument)
+	})
+}
+
 func testExchanges(t *testing.T, c *vgirpc.Client, l *logs) {
 	ctx := t.Context()
 	t.Run("an exchange answers each input", func(t *testing.T) {
@@ -403,7 +480,7 @@ func testSessions(t *testing.T, tr *httpclient.Transport) {
 		lost, err := tr.Resume(token, echo)
 		noError(t, err)
 		_, err = conformance.IncrementCounter.Call(ctx, lost.Client(), conformance.ByParams{By: 1})
-		equal(t, errors.Is(err, &vgirpc.Error{Kind: httpclient.KindSessionLost}), true)
+		equal(t, errors.Is(err, &vgirpc.Error{Kind: vgirpc.KindSessionLost}), true)
 
 		_, err = conformance.CloseCounter.Call(ctx, b.Client(), vgirpc.None{})
 		noError(t, err)

@@ -34,7 +34,7 @@ const closeTimeout = 5 * time.Second
 // server asked for; calls of other clients of the same [Transport] do not.
 //
 // A session that the server does not have any more fails a call with an error of
-// kind [KindSessionLost], and nothing is tried again: what the state was, only
+// kind [vgirpc.KindSessionLost], and nothing is tried again: what the state was, only
 // the caller knows. A Session is safe for concurrent use; the server runs the
 // calls of one session one after another.
 type Session struct {
@@ -46,14 +46,6 @@ type Session struct {
 	detached bool
 	ended    bool
 }
-
-// Kinds of error that sticky sessions have (sticky-sessions-spec.md section 6).
-const (
-	// KindSessionLost: the server does not have the session.
-	KindSessionLost = "session_lost"
-	// KindServerDraining: the server is about to end and opens no session.
-	KindServerDraining = "server_draining"
-)
 
 // Session returns a new scope, without a session so far.
 func (t *Transport) Session() *Session { return &Session{t: t} }

@@ -70,10 +70,12 @@ func (s *stream) init(ctx context.Context, params *wire.Batch) error {
 	switch {
 	case s.producer():
 		s.first = first
-	case first != nil:
-		return protocolError(nil, "%s sent a batch before it was sent one", s.req.Method)
 	case s.cursor == "":
 		return protocolError(nil, "%s was opened without a state token", s.req.Method)
+	case first != nil:
+		// The Python reference takes an exchange whose input has no columns for
+		// a producer, and runs a turn with the opening. It answers no input.
+		s.t.opts.Logger.DebugContext(ctx, "a batch that an exchange sent before its first input is dropped", "method", s.req.Method.String())
 	}
 	return nil
 }
@@ -99,7 +101,12 @@ func (s *stream) read(r *reply, opening bool) (*wire.Batch, error) {
 		if err != nil {
 			return nil, err
 		}
-		sentinel := b.Kind() == wire.KindState && (opening || s.producer())
+		// An exchange's cursor comes with its output, or after it from a server
+		// that takes it for a producer.
+		sentinel := b.Kind() == wire.KindState && (opening || s.producer() || out != nil)
+		if opening && !sentinel && !s.producer() && b.Meta.Has(wire.KeyStreamState) {
+			return nil, protocolError(nil, "%s sent a batch before it was sent one", s.req.Method)
+		}
 		s.takeTokens(b, opening)
 		if sentinel {
 			continue
@@ -128,6 +135,17 @@ func (s *stream) takeTokens(b *wire.Batch, opening bool) {
 	}
 	if found {
 		b.Meta = b.Meta.Without(func(key string) bool { return key == wire.KeyStreamState || key == wire.KeyCallState })
+	}
+}
+
+// Resolved is told of the batch that the pointer of the last turn stood for. The
+// Python reference puts an exchange's cursor on the batch before it is uploaded,
+// so that the pointer itself comes without one.
+func (s *stream) Resolved(b *wire.Batch) {
+	cursor := s.cursor
+	s.takeTokens(b, false)
+	if cursor != "" || s.producer() {
+		s.cursor = cursor
 	}
 }
 

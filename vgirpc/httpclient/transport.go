@@ -2,6 +2,7 @@ package httpclient
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -22,13 +23,15 @@ import (
 // Transport carries calls to one server over HTTP. It may be used from many
 // goroutines, and calls run at once.
 type Transport struct {
-	opts   Options
-	client vgirpc.ClientOptions
-	base   *url.URL
-	rt     http.RoundTripper
-	conns  *connSet // of the own pool, nil for a given one
-	limit  int64    // bytes of a response; negative: none
-	limits wire.Limits
+	opts    Options
+	client  vgirpc.ClientOptions
+	base    *url.URL
+	rt      http.RoundTripper
+	storage http.RoundTripper // of uploads, nil without them
+	owned   []*http.Transport // what closing closes
+	conns   connSet           // of those
+	limit   int64             // bytes of a response; negative: none
+	limits  wire.Limits
 
 	rpcHeader http.Header   // of RPC requests: shared, never changed
 	health    *http.Request // of discovery, to be copied
@@ -77,8 +80,12 @@ func New(baseURL string, opts Options, client vgirpc.ClientOptions) (*Transport,
 	}
 	t := &Transport{opts: opts, client: client, base: base, rt: opts.Transport, limit: max(opts.MaxResponseBytes, -1), limits: client.Limits}
 	if t.rt == nil {
-		t.conns = &connSet{}
-		t.rt = newPool(opts.TLS, t.conns)
+		t.rt = t.ownPool(opts.TLS)
+	}
+	if u := opts.Uploads; u != nil {
+		if t.storage = u.Transport; t.storage == nil {
+			t.storage = t.ownPool(nil)
+		}
 	}
 	header := commonHeader(&opts)
 	t.rpcHeader = maps.Clone(header)
@@ -92,6 +99,13 @@ func New(baseURL string, opts Options, client vgirpc.ClientOptions) (*Transport,
 	t.bodies.New = func() any { return newRequestBody(&t.bodies) }
 	t.replies.New = func() any { return newReply(t) }
 	return t, nil
+}
+
+// ownPool returns a pool that closing t closes.
+func (t *Transport) ownPool(config *tls.Config) *http.Transport {
+	pool := newPool(&t.opts, config, &t.conns)
+	t.owned = append(t.owned, pool)
+	return pool
 }
 
 func parseBase(raw string) (*url.URL, error) {
@@ -130,9 +144,9 @@ func (t *Transport) Close() error {
 	if t.closed.Swap(true) {
 		return nil
 	}
-	if t.conns != nil {
-		t.conns.close()
-		t.rt.(*http.Transport).CloseIdleConnections()
+	t.conns.close()
+	for _, pool := range t.owned {
+		pool.CloseIdleConnections()
 	}
 	return nil
 }
@@ -151,13 +165,13 @@ func (t *Transport) endpoint(m *vgirpc.Method) *endpoint {
 	return e.(*endpoint)
 }
 
-// ready makes sure that the server knows of the response limit, before anything
-// is sent to it.
+// ready makes sure that the server knows of the response limit, and that its own
+// is known where it matters, before anything is sent to it.
 func (t *Transport) ready(ctx context.Context) error {
 	if t.closed.Load() {
 		return connectionError(errClosed)
 	}
-	if t.limit < 0 {
+	if t.limit < 0 && t.opts.Uploads == nil {
 		return nil
 	}
 	_, err := t.Capabilities(ctx)
@@ -225,11 +239,37 @@ func (t *Transport) post(
 	if err := t.ready(ctx); err != nil {
 		return nil, err
 	}
+	body, err := t.encode(req, batch)
+	if err != nil {
+		return nil, err
+	}
+	if t.oversize(body) {
+		batch, err = t.upload(ctx, batch, body)
+		body.release()
+		if err != nil {
+			return nil, err
+		}
+		if body, err = t.encode(req, batch); err != nil {
+			return nil, err
+		}
+	}
+	defer body.release()
+	return t.deliver(ctx, s, to, req, batch, body)
+}
+
+// encode makes the body of a request.
+func (t *Transport) encode(req *vgirpc.ClientRequest, batch *wire.Batch) (*requestBody, error) {
 	body := t.bodies.Get().(*requestBody)
 	if err := body.encode(batch); err != nil {
 		return nil, fmt.Errorf("httpclient: request of %s: %w", req.Method, err)
 	}
-	defer body.release()
+	return body, nil
+}
+
+// deliver sends a request that is of a size to be sent.
+func (t *Transport) deliver(
+	ctx context.Context, s *Session, to *http.Request, req *vgirpc.ClientRequest, batch *wire.Batch, body *requestBody,
+) (*reply, error) {
 	if len(body.plain) > t.opts.CompressAbove && t.opts.Compression > 0 && t.decodesZstd() {
 		enc, err := t.encoder()
 		if err != nil {

@@ -109,16 +109,25 @@ func WithCancelProbe(ctx context.Context, count *atomic.Int64) context.Context {
 	return context.WithValue(ctx, cancelKey{}, count)
 }
 
-// NewServer returns a server with handlers for c. The message "panic" makes fail
-// panic.
+// NewServer is [Contract.NewServer] for a test.
 func NewServer(tb testing.TB, c *Contract, opts vgirpc.ServerOptions) *vgirpc.Server {
 	tb.Helper()
+	s, err := c.NewServer(opts)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return s
+}
+
+// NewServer returns a server with handlers for c. The message "panic" makes fail
+// panic.
+func (c *Contract) NewServer(opts vgirpc.ServerOptions) (*vgirpc.Server, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler) // the tests make calls fail on purpose
 	}
 	s, err := vgirpc.NewServer(opts, c.Protocol)
 	if err != nil {
-		tb.Fatal(err)
+		return nil, err
 	}
 	vgirpc.HandleUnary(s, c.Add, func(_ context.Context, p AddParams) (float64, error) { return p.A + p.B, nil })
 	vgirpc.HandleUnary(s, c.Echo, func(ctx context.Context, p TextParams) (string, error) {
@@ -146,5 +155,5 @@ func NewServer(tb testing.TB, c *Contract, opts vgirpc.ServerOptions) *vgirpc.Se
 		return &counter{N: p.N}, Header{p.N, "so many"}, nil
 	})
 	vgirpc.HandleExchange(s, c.Sum, func(context.Context, vgirpc.None) (*summer, error) { return &summer{}, nil })
-	return s
+	return s, nil
 }

@@ -9,10 +9,10 @@ import (
 	"fmt"
 	"log"
 	"os"
-	"os/exec"
 
 	"github.com/vgirpc/vgirpc-go/examples/hello/greeting"
 	"github.com/vgirpc/vgirpc-go/vgirpc"
+	"github.com/vgirpc/vgirpc-go/vgirpc/subprocess"
 )
 
 func main() {
@@ -25,9 +25,7 @@ func main() {
 }
 
 func run(ctx context.Context, command []string) error {
-	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
-	cmd.Stderr = os.Stderr
-	client, err := vgirpc.StartCommand(cmd, vgirpc.ClientOptions{})
+	client, err := subprocess.New(ctx, subprocess.Options{Command: command, Stderr: os.Stderr}, vgirpc.ClientOptions{})
 	if err != nil {
 		return err
 	}
