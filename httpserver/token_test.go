@@ -222,3 +222,26 @@ func TestReplicasWithoutACommonKeyDoNotStart(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestAStreamEndsWithItsCallersTimeAtEveryReplica(t *testing.T) {
+	ring := keys(t, "a")
+	first := newHandler(t, httpserver.Options{Keys: ring})
+	b := last(t, openAccumulate(t))
+	hurried := *b
+	hurried.Meta = b.Meta.With(wire.KeyTimeout, "1")
+	w := post(t, first, accumulate+"/init", encode(t, b.Schema, hurried))
+	tokens := last(t, w.body).Meta
+	if !tokens.Has(wire.KeyStreamState) {
+		t.Fatalf("status %d %q", w.status, w.body)
+	}
+	<-time.After(2 * time.Millisecond) // the time is over
+	for name, h := range map[string]http.Handler{
+		"where it was opened": first,
+		"elsewhere":           newHandler(t, httpserver.Options{Keys: ring}),
+	} {
+		w := post(t, h, accumulate+"/exchange", floats(t, tokens, 1))
+		if s := wire.ParseStatus(last(t, w.body).Meta); w.status != http.StatusOK || s.Code != string(vgirpc.DeadlineExceeded) {
+			t.Errorf("%s: status %d, %s %q", name, w.status, s.Code, s.Message)
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"net"
+	"slices"
 	"strconv"
 	"time"
 
@@ -121,7 +122,7 @@ func dialNet(ctx context.Context, network, address string, opts ClientOptions) (
 	c, err := new(net.Dialer).DialContext(ctx, network, address)
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil, endOfContext(ctx)
+			return nil, ContextError(ctx)
 		}
 		return nil, &Error{Code: Unavailable, Type: "ConnectionFailed", Message: err.Error(), Cause: err}
 	}
@@ -167,7 +168,7 @@ type metadataKey struct{}
 // needs for itself cannot be replaced.
 func WithMetadata(ctx context.Context, meta ...wire.Pair) context.Context {
 	before, _ := ctx.Value(metadataKey{}).(wire.Metadata)
-	return context.WithValue(ctx, metadataKey{}, append(before[:len(before):len(before)], meta...))
+	return context.WithValue(ctx, metadataKey{}, append(slices.Clip(before), meta...))
 }
 
 // stamp adds to a request's metadata what its context says: the caller's own,

@@ -178,7 +178,7 @@ func (s *ProducerStream[Row]) Batches() iter.Seq2[*wire.Batch, error] {
 		for {
 			tick := wire.EmptyBatch(wire.EmptySchema(), s.tick)
 			b, err := s.s.Turn(s.ctx, &tick)
-			if errors.Is(err, io.EOF) {
+			if err == io.EOF { //nolint:errorlint // the end of the stream, by identity
 				return
 			}
 			if err == nil {

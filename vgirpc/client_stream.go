@@ -42,12 +42,12 @@ func NewStreamTransport(rw io.ReadWriteCloser, limits wire.Limits) Transport {
 // back.
 func (t *streamTransport) acquire(ctx context.Context) (release func(), err error) {
 	if ctx.Err() != nil {
-		return nil, endOfContext(ctx)
+		return nil, ContextError(ctx)
 	}
 	select {
 	case <-t.turn:
 	case <-ctx.Done():
-		return nil, endOfContext(ctx)
+		return nil, ContextError(ctx)
 	}
 	if err := t.failure(); err != nil {
 		t.turn <- struct{}{}
@@ -73,12 +73,14 @@ func (t *streamTransport) guard(ctx context.Context) (stop func(error) error) {
 		if inTime() || IsRemote(err) {
 			return err
 		}
-		return endOfContext(ctx)
+		return ContextError(ctx)
 	}
 }
 
-// endOfContext is the error of a call whose context has ended.
-func endOfContext(ctx context.Context) *Error {
+// ContextError is the error of a call whose context has ended, for transports:
+// CANCELLED or DEADLINE_EXCEEDED, with the context's error and its cause in the
+// chain.
+func ContextError(ctx context.Context) *Error {
 	err := ctx.Err()
 	e := &Error{Code: CodeOf(err), Type: "Cancelled", Message: err.Error(), Cause: err}
 	if e.Code == DeadlineExceeded {
@@ -109,7 +111,7 @@ func (t *streamTransport) fail(err error) error {
 	if t.broken != nil {
 		return t.broken
 	}
-	lost := lostConnection(err)
+	lost := transportError(err)
 	t.broken = lost
 	if lost.Code != Unavailable {
 		t.broken = &Error{
@@ -120,18 +122,23 @@ func (t *streamTransport) fail(err error) error {
 	return lost
 }
 
-// lostConnection is err as the reason why a connection is of no use any more.
-func lostConnection(err error) *Error {
+// transportError is what was found while reading or writing, as the error of the
+// call.
+func transportError(err error) *Error {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e
 	}
 	var limit *wire.LimitError
+	var busy *wire.BusyError
 	var format *wire.FormatError
 	switch {
 	case errors.Is(err, io.EOF), errors.Is(err, wire.ErrTruncated):
-		return &Error{Code: Unavailable, Type: "ConnectionLost", Message: "the server closed the connection", Cause: err}
+		// io.EOF is the good end of a stream: no error may be taken for it.
+		return &Error{Code: Unavailable, Type: "ConnectionLost", Message: "the server closed the connection", Cause: io.ErrUnexpectedEOF}
 	case errors.As(err, &limit):
 		return &Error{Code: ResourceExhausted, Type: "LimitError", Message: "reply: " + err.Error(), Cause: err}
+	case errors.As(err, &busy):
+		return &Error{Code: ResourceExhausted, Type: "BusyError", Message: "reply: " + err.Error(), Cause: err}
 	case errors.As(err, &format):
 		return &Error{Code: Internal, Type: "FormatError", Message: "reply: " + err.Error(), Cause: err}
 	}
@@ -256,7 +263,7 @@ func (t *streamTransport) unreadable(err error) error {
 	if drainErr := t.r.Drain(); drainErr != nil {
 		return t.fail(drainErr)
 	}
-	return fmt.Errorf("vgirpc: reply: %w", err)
+	return transportError(err)
 }
 
 // Open implements [Transport].
@@ -445,7 +452,7 @@ func (s *byteStream) abandon(ctx context.Context) error {
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), cancelGrace)
 	defer cancel()
 	_ = s.Cancel(grace) // the caller is told of his context
-	return endOfContext(ctx)
+	return ContextError(ctx)
 }
 
 // send writes an input batch.

@@ -519,7 +519,7 @@ const maxTimeout = 10 * 365 * 24 * time.Hour
 // expireAt ends the call's context at a time.
 func (d *Dispatch) expireAt(at time.Time) {
 	d.deadline = at
-	d.ctx.Context, d.stopTimer = context.WithDeadline(d.ctx.Context, at)
+	d.ctx.Context, d.stopTimer = context.WithDeadline(d.ctx.Context, at) //nolint:fatcontext // once for each call
 }
 
 // expired is the error of a turn that came too late, nil when it did not.

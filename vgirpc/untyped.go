@@ -128,6 +128,6 @@ func (c *Client) untyped(ctx context.Context, m *Method, params *wire.Batch) *Cl
 			req.Batch.Meta = req.Batch.Meta.With(p.Key, p.Value)
 		}
 	}
-	req.Batch.Meta = stamp(ctx, req.Batch.Meta[:len(req.Batch.Meta):len(req.Batch.Meta)])
+	req.Batch.Meta = stamp(ctx, slices.Clip(req.Batch.Meta))
 	return req
 }

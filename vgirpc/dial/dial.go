@@ -189,8 +189,7 @@ func dialHTTP(ctx context.Context, target string, opts *Options) (*vgirpc.Client
 	}
 	c, err := httpclient.Dial(ctx, target, h, opts.Client)
 	if err != nil {
-		var typed *vgirpc.Error
-		if !errors.As(err, &typed) {
+		if _, ok := errors.AsType[*vgirpc.Error](err); !ok {
 			err = fmt.Errorf("dial: %w", err)
 		}
 		return nil, err

@@ -163,7 +163,8 @@ func TestTargetsThatLeadNowhere(t *testing.T) {
 		{"a proxy that is none", "tcp:127.0.0.1:1", dial.Options{Proxy: "http://x:1"}, vgirpc.InvalidArgument},
 		{
 			"a proxy beside a transport", "http://127.0.0.1:1",
-			dial.Options{Proxy: "socks5h://x:1", HTTP: httpclient.Options{Transport: httptest.NewServer(nil).Client().Transport}}, vgirpc.InvalidArgument,
+			dial.Options{Proxy: "socks5h://x:1", HTTP: httpclient.Options{Transport: httptest.NewServer(nil).Client().Transport}},
+			vgirpc.InvalidArgument,
 		},
 		{"a program that is not there", "stdio:/nowhere/at/all", dial.Options{}, vgirpc.FailedPrecondition},
 		{"a socket that is not there", "unix:/nowhere/at/all", dial.Options{}, vgirpc.Unavailable},

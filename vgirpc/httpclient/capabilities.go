@@ -145,7 +145,7 @@ func (t *Transport) Capabilities(ctx context.Context) (*Capabilities, error) {
 		select {
 		case <-f.done:
 		case <-ctx.Done():
-			return nil, contextError(ctx)
+			return nil, vgirpc.ContextError(ctx)
 		}
 		if f.err == nil || f.leader.Err() == nil {
 			return f.caps, f.err
@@ -177,7 +177,7 @@ func (t *Transport) discover(ctx context.Context) (*Capabilities, error) {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return nil, contextError(ctx)
+			return nil, vgirpc.ContextError(ctx)
 		}
 	}
 }
@@ -195,7 +195,7 @@ func (t *Transport) probe(ctx context.Context) (*Capabilities, time.Duration, er
 	resp, err := t.rt.RoundTrip(req)
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil, -1, contextError(ctx)
+			return nil, -1, vgirpc.ContextError(ctx)
 		}
 		return nil, 0, t.lost(err)
 	}

@@ -13,7 +13,8 @@ import (
 // newPool returns an http.Transport for many calls to one server, whose
 // connections set can close.
 func newPool(o *Options, config *tls.Config, set *connSet) *http.Transport {
-	dial, proxy := o.DialContext, func(*http.Request) (*url.URL, error) { return nil, nil }
+	dial := o.DialContext
+	var proxy func(*http.Request) (*url.URL, error) // none
 	if dial == nil {
 		dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}
 		dial, proxy = dialer.DialContext, http.ProxyFromEnvironment

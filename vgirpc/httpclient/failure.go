@@ -2,7 +2,6 @@ package httpclient
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -239,8 +238,9 @@ func protocolError(cause error, format string, args ...any) error {
 
 // connectionError reports a request that got no complete answer.
 func connectionError(cause error) error {
-	return &vgirpc.Error{Code: vgirpc.Unavailable, Type: "ConnectionLost", Message: clean(cause.Error()), Cause: cause}
+	message := clean(cause.Error())
+	if errors.Is(cause, io.EOF) {
+		cause = io.ErrUnexpectedEOF // io.EOF is the good end of a stream
+	}
+	return &vgirpc.Error{Code: vgirpc.Unavailable, Type: "ConnectionLost", Message: message, Cause: cause}
 }
-
-// contextError is why ctx ended.
-func contextError(ctx context.Context) error { return fmt.Errorf("httpclient: %w", context.Cause(ctx)) }

@@ -263,7 +263,7 @@ func (r *reply) unreadable(err error) error {
 	case errors.As(err, &known):
 		return err
 	case r.resp.Request.Context().Err() != nil:
-		return contextError(r.resp.Request.Context())
+		return vgirpc.ContextError(r.resp.Request.Context())
 	case errors.As(err, &limit):
 		return &vgirpc.Error{Code: vgirpc.ResourceExhausted, Type: "LimitError", Message: limit.Error(), Cause: err}
 	case errors.As(err, &busy):

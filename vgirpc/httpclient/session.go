@@ -127,7 +127,7 @@ func (t *Transport) endSession(ctx context.Context, token string, echo map[strin
 	resp, err := t.rt.RoundTrip(req)
 	if err != nil {
 		if ctx.Err() != nil {
-			return contextError(ctx)
+			return vgirpc.ContextError(ctx)
 		}
 		return t.lost(err)
 	}

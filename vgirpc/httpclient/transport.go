@@ -335,7 +335,7 @@ func (t *Transport) send(ctx context.Context, s *Session, to *http.Request, batc
 	resp, err := t.rt.RoundTrip(out)
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil, contextError(ctx)
+			return nil, vgirpc.ContextError(ctx)
 		}
 		return nil, t.lost(err)
 	}

@@ -101,7 +101,7 @@ func (t *Transport) upload(ctx context.Context, batch *wire.Batch, body *request
 	resp, err := t.storage.RoundTrip(put)
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil, contextError(ctx)
+			return nil, vgirpc.ContextError(ctx)
 		}
 		return nil, t.lost(err)
 	}

@@ -54,7 +54,7 @@ func Start(ctx context.Context, opts Options) (*Process, error) {
 
 func start(ctx context.Context, o *Options) (*Process, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, context.Cause(ctx)
+		return nil, vgirpc.ContextError(ctx)
 	}
 	p := &Process{opts: o, stop: make(chan struct{}), exited: make(chan struct{})}
 	p.stderr = stderr{log: o.Logger, to: o.Stderr, keep: o.StderrTail}

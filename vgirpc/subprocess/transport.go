@@ -73,7 +73,7 @@ func (t *transport) acquire(ctx context.Context) (*worker, error) {
 	case <-t.closed:
 		return nil, errClosed
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+		return nil, vgirpc.ContextError(ctx)
 	}
 	w, err := t.ready(ctx)
 	if err != nil {
@@ -167,7 +167,7 @@ func (t *transport) started(ctx context.Context) (*worker, error) {
 	case <-t.closed:
 		return nil, errClosed
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+		return nil, vgirpc.ContextError(ctx)
 	}
 }
 
@@ -373,7 +373,7 @@ func launch(ctx context.Context, o *Options, client vgirpc.ClientOptions) (*work
 	case !inTime && errors.Is(context.Cause(ctx), errSilent):
 		return nil, silent(o.StartTimeout, p.exit.Stderr)
 	case !inTime:
-		return nil, context.Cause(ctx)
+		return nil, vgirpc.ContextError(ctx)
 	case errors.As(err, &typed):
 		return nil, typed
 	default:
