@@ -113,21 +113,16 @@ func (f *fixture) Apply(context.Context, *worker.Setup) error {
 			return fmt.Errorf("--pipe and --%s exclude each other: a worker serves one transport", other)
 		}
 	}
-	overHTTP := f.flags.Changed("http")
 	for _, mode := range httpModes {
 		if !f.flags.Changed(mode) {
 			continue
 		}
-		overHTTP = true
 		if f.flags.Changed("http") {
 			return fmt.Errorf("--%s excludes the other modes of HTTP", mode)
 		}
 		if err := f.flags.Set("http", f.flags.Lookup(mode).Value.String()); err != nil {
 			return err
 		}
-	}
-	if f.storage.url != "" && !overHTTP {
-		return errors.New("--fake-storage: external storage is available over HTTP only")
 	}
 	return nil
 }

@@ -17,7 +17,7 @@ func hostUnary(s *vgirpc.Server) {
 		return "Point(" + pythonFloat(p.Point.X) + ", " + pythonFloat(p.Point.Y) + ")"
 	})
 	vgirpc.HandleUnary(s, OversizedUnary, oversizedUnary)
-	vgirpc.HandleUnary(s, PublishedString, publishedString)
+	vgirpc.HandleUnary(s, PublishedString, newPublisher(s).answer)
 
 	fails := func(m *vgirpc.Unary[MessageParams, string], exception string) {
 		vgirpc.HandleUnary(s, m, func(_ context.Context, p MessageParams) (string, error) {
@@ -39,10 +39,4 @@ func oversizedUnary(_ context.Context, p OversizedParams) ([]byte, error) {
 		return nil, err
 	}
 	return make([]byte, n), nil
-}
-
-// publishedString answers through external storage, which this worker does not
-// have yet.
-func publishedString(context.Context, PublishParams) (string, error) {
-	return "", raise(runtimeError, "published_string requires external storage")
 }

@@ -78,7 +78,7 @@ func (c *canned) Write(p []byte) (int, error) {
 func requestOf(tb testing.TB, call func(*vgirpc.Client) error) []byte {
 	tb.Helper()
 	conn := new(recorded)
-	if err := call(vgirpc.NewClient(conn, vgirpc.ClientOptions{})); err != nil && !errors.Is(err, io.EOF) {
+	if err := call(vgirpc.NewClient(conn, vgirpc.ClientOptions{})); err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
 		tb.Fatal(err)
 	}
 	return conn.sent.Bytes()

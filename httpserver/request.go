@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"slices"
 	"strings"
 
 	"github.com/vgirpc/vgirpc-go/httpserver/internal/encoding"
@@ -310,29 +309,10 @@ func (q *request) take(life wire.Lifetime) error {
 		// The path has named it: who looks at the metadata finds it there, too.
 		q.req.Meta = announced.With(wire.KeyProtocol, q.protocol)
 	}
-	q.resolvePointer()
+	var err error
+	q.release, err = q.req.Fetch(q, q.h.offload)
+	q.missing = err != nil
 	return nil
-}
-
-// resolvePointer puts the batch that a request points to in its place.
-func (q *request) resolvePointer() {
-	req := &q.req
-	if req.Err != nil || q.h.offload == nil || req.Batch.Kind() != wire.KindExternal {
-		return
-	}
-	batch, release, err := q.h.offload.Resolve(q, req.Batch, nil, nil)
-	if err != nil {
-		req.Err, q.missing = err, true
-		return
-	}
-	q.release = release
-	meta := slices.Clone(req.Meta).Without(func(key string) bool { return key == wire.KeyLocation || key == wire.KeyLocationSHA256 })
-	for _, p := range batch.Meta {
-		meta = meta.With(p.Key, p.Value)
-	}
-	resolved := *batch
-	resolved.Meta = meta
-	req.Batch, req.Meta = &resolved, meta
 }
 
 // agree holds the metadata against the path (WIRE_PROTOCOL section 10).

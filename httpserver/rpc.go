@@ -129,7 +129,7 @@ func (q *request) opened(d *vgirpc.Dispatch) (*vgirpc.Reply, error) {
 		return opened, q.collect(opened.Schema, opened.Batches)
 	}
 	if opened.HeaderSchema != nil {
-		if err := errors.Join(q.collect(opened.HeaderSchema, opened.Header), q.ws.writer.Close()); err != nil {
+		if err := errors.Join(q.cycle(d, opened.HeaderSchema, opened.Header), q.ws.writer.Close()); err != nil {
 			return opened, err
 		}
 	}
@@ -233,20 +233,22 @@ func (q *request) turn(d *vgirpc.Dispatch, call *storedCall, reply *vgirpc.Reply
 	return q.ws.writer.Batch(&token)
 }
 
-// output collects one output cycle. Where there is external storage, and the
-// cycle is large, a pointer goes in its place.
+// output collects what a step sends.
 func (q *request) output(d *vgirpc.Dispatch, reply *vgirpc.Reply) error {
-	if d.Err() != nil || q.h.offload == nil {
-		return q.collect(reply.Schema, reply.Batches) // what failed goes out as it is
-	}
+	return q.cycle(d, reply.Schema, reply.Batches)
+}
+
+// cycle collects one output cycle. Where there is external storage, and the
+// cycle is large, a pointer goes in its place.
+func (q *request) cycle(d *vgirpc.Dispatch, schema *wire.Schema, batches []wire.Batch) error {
 	budget := int64(-1)
 	if most := q.req.Budget.Externalized; most > 0 {
 		budget = max(0, most-q.delivery.Externalized)
 	}
-	placed, uploaded, err := q.h.offload.Place(q, reply.Schema, reply.Batches, budget)
+	placed, uploaded, err := d.Place(schema, batches, budget)
 	q.delivery.Externalized += uploaded
 	if err != nil {
 		return err
 	}
-	return q.collect(reply.Schema, placed)
+	return q.collect(schema, placed)
 }

@@ -41,7 +41,7 @@ func (r *recorded) Close() error             { return nil }
 func record(b *testing.B, call func(*vgirpc.Client) error) []byte {
 	b.Helper()
 	conn := &recorded{}
-	if err := call(vgirpc.NewClient(conn, vgirpc.ClientOptions{})); !errors.Is(err, io.EOF) {
+	if err := call(vgirpc.NewClient(conn, vgirpc.ClientOptions{})); !errors.Is(err, io.ErrUnexpectedEOF) {
 		b.Fatal(err)
 	}
 	return bytes.Clone(conn.Bytes())

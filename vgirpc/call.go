@@ -57,6 +57,7 @@ type Call struct {
 	fields    *wire.Schema // of the request
 	rows      int          // of the request
 
+	ref     *ExternalRef // the result, when it was published before
 	logs    []wire.Log
 	logErr  error
 	output  *wire.Schema // of the stream

@@ -7,6 +7,7 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/vgirpc/vgirpc-go/wire"
@@ -41,6 +42,7 @@ type LogMessage struct {
 type Client struct {
 	transport Transport
 	opts      ClientOptions
+	free      sync.Pool // of *callMemory
 }
 
 // Transport carries calls to a server. The byte-stream transport of this
@@ -55,11 +57,16 @@ type Transport interface {
 	Close() error
 }
 
-// ClientRequest is one call as a transport sends it.
+// ClientRequest is one call as a transport sends it. That of a unary call
+// belongs to its caller again when Call has returned, that of a stream when the
+// stream has ended.
 type ClientRequest struct {
 	Method *Method
 	Batch  wire.Batch // the parameters, with the request's metadata
 	OnLog  func(meta wire.Metadata)
+	// Output says whether a stream's batches may be read into memory that is
+	// used again.
+	Output wire.Lifetime
 }
 
 // TurnStream is an open stream as a transport carries it. It is not safe for
@@ -103,7 +110,9 @@ func NewClientOn(t Transport, opts ClientOptions) *Client {
 	return &Client{transport: t, opts: opts}
 }
 
-// NewClient returns a client that calls over a byte stream. It owns rw.
+// NewClient returns a client that calls over a byte stream, which it owns. The
+// stream has to buffer, as pipes and sockets do: client and server may write at
+// the same time. Reads and writes have to end when it is closed.
 func NewClient(rw io.ReadWriteCloser, opts ClientOptions) *Client {
 	return NewClientOn(NewStreamTransport(rw, opts.Limits), opts)
 }
@@ -188,9 +197,17 @@ func stamp(ctx context.Context, meta wire.Metadata) wire.Metadata {
 	return meta
 }
 
-// request prepares a call of m with encoded parameters.
-func (c *Client) request(ctx context.Context, m *Method) *ClientRequest {
-	req := &ClientRequest{Method: m}
+// memory is the memory of a unary call.
+func (c *Client) memory() *callMemory {
+	if mem, ok := c.free.Get().(*callMemory); ok {
+		return mem
+	}
+	return new(callMemory)
+}
+
+// request prepares a call of m.
+func (c *Client) request(ctx context.Context, m *Method, req *ClientRequest) {
+	*req = ClientRequest{Method: m}
 	if onLog := c.opts.OnLog; onLog != nil {
 		req.OnLog = func(meta wire.Metadata) {
 			l := wire.ParseLog(meta)
@@ -204,7 +221,6 @@ func (c *Client) request(ctx context.Context, m *Method) *ClientRequest {
 			onLog(ctx, msg)
 		}
 	}
-	return req
 }
 
 // Describe asks the server what it hosts (WIRE_PROTOCOL section 14).

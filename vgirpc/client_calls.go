@@ -2,50 +2,59 @@ package vgirpc
 
 import (
 	"context"
-	"errors"
 	"io"
 	"iter"
+	"slices"
 	"unsafe"
 
 	"github.com/vgirpc/vgirpc-go/vgirpc/internal/codec"
 	"github.com/vgirpc/vgirpc-go/wire"
 )
 
+// callMemory is the memory that a request needs. Unary calls use it again.
+type callMemory struct {
+	enc codec.Encoder
+	req ClientRequest
+}
+
 // prepare encodes the parameters of a call.
-func prepare[P any](ctx context.Context, c *Client, m *Method, params *P) (*ClientRequest, error) {
-	req := c.request(ctx, m)
-	var enc codec.Encoder
-	if err := encodeOne(m.params, &enc, params, &req.Batch); err != nil {
-		return nil, err
+func prepare[P any](ctx context.Context, c *Client, m *Method, params *P, mem *callMemory) error {
+	mem.enc.Reset()
+	c.request(ctx, m, &mem.req)
+	if err := encodeOne(m.params, &mem.enc, params, &mem.req.Batch); err != nil {
+		return err
 	}
-	req.Batch.Rows = 1
-	req.Batch.Meta = stamp(ctx, m.RequestMetadata())
-	return req, nil
+	mem.req.Batch.Rows = 1
+	mem.req.Batch.Meta = stamp(ctx, m.RequestMetadata())
+	return nil
 }
 
 // RequestMetadata is the metadata of every request of m (WIRE_PROTOCOL section
-// 5).
-func (m *Method) RequestMetadata() wire.Metadata {
-	meta := make(wire.Metadata, 0, 4)
-	meta = append(meta,
-		wire.Pair{Key: wire.KeyMethod, Value: m.name},
-		wire.Pair{Key: wire.KeyProtocol, Value: m.protocol.name},
-		wire.Pair{Key: wire.KeyRequestVersion, Value: wire.RequestVersion},
-	)
-	if m.protocol.version != "" {
-		meta = append(meta, wire.Pair{Key: wire.KeyProtocolVersion, Value: m.protocol.version})
+// 5). It is shared: who adds to it gets a copy, and nobody changes it.
+func (m *Method) RequestMetadata() wire.Metadata { return m.requestMeta }
+
+// newRequestMetadata is the metadata of requests of a method.
+func newRequestMetadata(p *Protocol, name string) wire.Metadata {
+	meta := wire.Metadata{
+		{Key: wire.KeyMethod, Value: name},
+		{Key: wire.KeyProtocol, Value: p.name},
+		{Key: wire.KeyRequestVersion, Value: wire.RequestVersion},
 	}
-	return meta
+	if p.version != "" {
+		meta = append(meta, wire.Pair{Key: wire.KeyProtocolVersion, Value: p.version})
+	}
+	return slices.Clip(meta)
 }
 
 // Call calls the method and returns its result.
 func (m *Unary[P, R]) Call(ctx context.Context, c *Client, params P) (R, error) {
 	var result R
-	req, err := prepare(ctx, c, m.Method, &params)
-	if err != nil {
+	mem := c.memory()
+	defer c.free.Put(mem)
+	if err := prepare(ctx, c, m.Method, &params, mem); err != nil {
 		return result, err
 	}
-	b, release, err := c.transport.Call(ctx, req)
+	b, release, err := c.transport.Call(ctx, &mem.req)
 	if err != nil {
 		return result, err
 	}
@@ -66,9 +75,12 @@ func decodeOne[T any](plan *codec.Plan, b *wire.Batch, into *T) error {
 	}
 	bound, err := plan.Bind(b.Schema)
 	if err != nil {
-		return err
+		return transportError(err)
 	}
-	return bound.Decode(b, 0, unsafe.Pointer(into))
+	if err := bound.Decode(b, 0, unsafe.Pointer(into)); err != nil {
+		return transportError(err)
+	}
+	return nil
 }
 
 // here reports a batch that is somewhere else.
@@ -121,18 +133,21 @@ func (m *HeaderProducer[P, H, Row]) OpenHeader(ctx context.Context, c *Client, p
 	s, err := m.Open(ctx, c, params)
 	if err == nil {
 		if err = decodeOne(m.header, s.s.Header(), &header); err != nil {
-			err = errors.Join(err, s.Close())
+			_ = s.Close() // err says why
 		}
 	}
 	return s, header, err
 }
 
 func openStreamOf[P any](ctx context.Context, c *Client, m *Method, params *P) (TurnStream, error) {
-	req, err := prepare(ctx, c, m, params)
-	if err != nil {
+	mem := new(callMemory) // the stream keeps it
+	if err := prepare(ctx, c, m, params, mem); err != nil {
 		return nil, err
 	}
-	return c.transport.Open(ctx, req)
+	if out := m.output; out != nil && !out.Borrows() {
+		mem.req.Output = wire.Own // rows refer to the memory of their batch
+	}
+	return c.transport.Open(ctx, &mem.req)
 }
 
 // ProducerStream is an open producer stream on the caller's side. It is not safe
@@ -163,7 +178,7 @@ func (s *ProducerStream[Row]) All() iter.Seq2[[]Row, error] {
 			if err == nil {
 				rows, err = rowsOf[Row](s.m.output, b)
 			}
-			if !yield(rows, err) {
+			if !yield(rows, err) || err != nil {
 				return
 			}
 		}
@@ -185,7 +200,9 @@ func (s *ProducerStream[Row]) Batches() iter.Seq2[*wire.Batch, error] {
 				s.got = b.Meta
 			}
 			if !yield(b, err) {
-				_ = s.s.Cancel(context.WithoutCancel(s.ctx)) // best effort: the caller has left
+				grace, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), cancelGrace)
+				_ = s.s.Cancel(grace) // best effort: the caller has left
+				cancel()
 				return
 			}
 			if err != nil {
@@ -210,14 +227,17 @@ func rowsOf[Row any](plan *codec.Plan, b *wire.Batch) ([]Row, error) {
 		return nil, err
 	}
 	bound, err := plan.Bind(b.Schema)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		err = plan.RowsBound(b)
 	}
-	if err := plan.RowsBound(b); err != nil {
-		return nil, err
+	if err != nil {
+		return nil, transportError(err)
 	}
 	rows := make([]Row, b.Rows)
-	return rows, bound.DecodeRows(b, unsafe.Pointer(unsafe.SliceData(rows)), len(rows))
+	if err := bound.DecodeRows(b, unsafe.Pointer(unsafe.SliceData(rows)), len(rows)); err != nil {
+		return nil, transportError(err)
+	}
+	return rows, nil
 }
 
 // Open starts the stream and returns it. The caller closes it.
@@ -235,7 +255,7 @@ func (m *HeaderExchange[P, H, In, Out]) OpenHeader(ctx context.Context, c *Clien
 	s, err := m.Open(ctx, c, params)
 	if err == nil {
 		if err = decodeOne(m.header, s.s.Header(), &header); err != nil {
-			err = errors.Join(err, s.Close())
+			_ = s.Close() // err says why
 		}
 	}
 	return s, header, err

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/vgirpc/vgirpc-go/vgirpc/internal/codec"
 	"github.com/vgirpc/vgirpc-go/wire"
 )
 
@@ -22,6 +23,7 @@ type streamTransport struct {
 	r       *wire.Reader
 	w       *wire.Writer
 	turn    chan struct{} // holds one token: whoever has it may use r and w
+	release func()        // gives the token back
 
 	mu     sync.Mutex
 	broken *Error // why no further call is possible
@@ -34,26 +36,26 @@ func NewStreamTransport(rw io.ReadWriteCloser, limits wire.Limits) Transport {
 		rw: rw, closeRW: sync.OnceValue(rw.Close), turn: make(chan struct{}, 1),
 		r: wire.NewReader(rw, limits, nil), w: wire.NewWriter(rw),
 	}
-	t.turn <- struct{}{}
+	t.release = func() { t.turn <- struct{}{} }
+	t.release()
 	return t
 }
 
-// acquire waits for the connection to be free. The returned function gives it
-// back.
-func (t *streamTransport) acquire(ctx context.Context) (release func(), err error) {
+// acquire waits for the connection to be free. t.release gives it back.
+func (t *streamTransport) acquire(ctx context.Context) error {
 	if ctx.Err() != nil {
-		return nil, ContextError(ctx)
+		return ContextError(ctx)
 	}
 	select {
 	case <-t.turn:
 	case <-ctx.Done():
-		return nil, ContextError(ctx)
+		return ContextError(ctx)
 	}
 	if err := t.failure(); err != nil {
-		t.turn <- struct{}{}
-		return nil, err
+		t.release()
+		return err
 	}
-	return func() { t.turn <- struct{}{} }, nil
+	return nil
 }
 
 // guard breaks the connection when ctx ends before the returned function is
@@ -131,6 +133,8 @@ func transportError(err error) *Error {
 	var limit *wire.LimitError
 	var busy *wire.BusyError
 	var format *wire.FormatError
+	var schema *codec.SchemaError
+	var value *codec.ValueError
 	switch {
 	case errors.Is(err, io.EOF), errors.Is(err, wire.ErrTruncated):
 		// io.EOF is the good end of a stream: no error may be taken for it.
@@ -141,6 +145,8 @@ func transportError(err error) *Error {
 		return &Error{Code: ResourceExhausted, Type: "BusyError", Message: "reply: " + err.Error(), Cause: err}
 	case errors.As(err, &format):
 		return &Error{Code: Internal, Type: "FormatError", Message: "reply: " + err.Error(), Cause: err}
+	case errors.As(err, &schema), errors.As(err, &value):
+		return &Error{Code: Internal, Type: "TypeError", Message: "reply: " + err.Error(), Cause: err}
 	}
 	return &Error{Code: Unavailable, Type: "ConnectionLost", Message: "the connection is lost: " + err.Error(), Cause: err}
 }
@@ -163,17 +169,16 @@ func (t *streamTransport) Close() error {
 
 // Call implements [Transport].
 func (t *streamTransport) Call(ctx context.Context, req *ClientRequest) (*wire.Batch, func(), error) {
-	release, err := t.acquire(ctx)
-	if err != nil {
+	if err := t.acquire(ctx); err != nil {
 		return nil, nil, err
 	}
 	stop := t.guard(ctx)
 	result, err := t.roundTrip(req)
 	if err = stop(err); err != nil {
-		release()
+		t.release()
 		return nil, nil, err
 	}
-	return result, release, nil
+	return result, t.release, nil
 }
 
 // roundTrip sends a request and reads its reply to the end.
@@ -268,13 +273,12 @@ func (t *streamTransport) unreadable(err error) error {
 
 // Open implements [Transport].
 func (t *streamTransport) Open(ctx context.Context, req *ClientRequest) (TurnStream, error) {
-	release, err := t.acquire(ctx)
-	if err != nil {
+	if err := t.acquire(ctx); err != nil {
 		return nil, err
 	}
-	s := &byteStream{t: t, req: req, release: release}
+	s := &byteStream{t: t, req: req}
 	stop := t.guard(ctx)
-	if err = stop(s.open()); err != nil {
+	if err := stop(s.open()); err != nil {
 		s.end()
 		return nil, err
 	}
@@ -286,7 +290,6 @@ type byteStream struct {
 	t       *streamTransport
 	req     *ClientRequest
 	header  *wire.Batch
-	release func()
 	input   *wire.Schema // of the input stream, nil until it is open
 	started bool         // the output stream has been opened
 	sent    bool         // an input was sent, and its answer not read
@@ -296,7 +299,7 @@ type byteStream struct {
 func (s *byteStream) end() {
 	if !s.ended {
 		s.ended = true
-		s.release()
+		s.t.release()
 	}
 }
 
@@ -480,7 +483,7 @@ func (s *byteStream) receive() (*wire.Batch, error) {
 			return nil, t.fail(err)
 		}
 	}
-	out, err := t.next(s.req, wire.Own)
+	out, err := t.next(s.req, s.req.Output)
 	switch {
 	case err == nil:
 		return out, nil

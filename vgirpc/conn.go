@@ -106,6 +106,8 @@ type Conn struct {
 	reply  Reply
 	debug  bool
 
+	uploaded int64 // bytes that the call in progress moved to external storage
+
 	// strayInput says that the last call named no known method: the caller may
 	// have sent the input stream of a stream call after it.
 	strayInput bool
@@ -210,6 +212,11 @@ func (c *Conn) serveOne() error {
 	if err := req.Read(c.r, err, route.Lifetime()); err != nil {
 		return c.hopeless(err)
 	}
+	if c.s.opts.Offload != nil {
+		if release, err := req.Fetch(c.ctx, c.s.opts.Offload); err == nil && release != nil { // an error is the request's
+			defer release()
+		}
+	}
 	return c.call(route, &req, in, out)
 }
 
@@ -260,7 +267,11 @@ func (c *Conn) Poll(wait time.Duration) (bool, error) {
 func (c *Conn) call(route Route, req *Request, in, out int64) error {
 	c.state.Store(connHandling)
 	d := c.s.Begin(c.ctx, route, req, &c.reply)
-	defer func() { d.End(Delivery{WireIn: c.r.Consumed() - in, WireOut: c.w.Produced() - out}) }()
+	c.uploaded = 0
+	defer func() {
+		d.End(Delivery{WireIn: c.r.Consumed() - in, WireOut: c.w.Produced() - out, Externalized: c.uploaded})
+	}()
+	c.place(d)
 	if c.debug {
 		c.logCall(d, req)
 	}
@@ -321,8 +332,10 @@ func (c *Conn) turn(d *Dispatch) (done bool, err error) {
 	}
 	c.state.Store(connHandling)
 	switch {
-	case err == nil:
+	case err == nil && c.s.opts.Offload == nil:
 		d.Turn(batch, &c.reply)
+	case err == nil:
+		defer c.turnOn(d, batch)()
 	case errors.Is(err, io.EOF):
 		c.reply.reset(d.call.output)
 		c.reply.Done = true
@@ -337,6 +350,42 @@ func (c *Conn) turn(d *Dispatch) (done bool, err error) {
 		c.logTurn(d)
 	}
 	return c.reply.Done, c.write(d)
+}
+
+// turnOn takes a stream a step further with a batch, or with what it points to.
+func (c *Conn) turnOn(d *Dispatch, batch *wire.Batch) (release func()) {
+	in := Request{Meta: batch.Meta, Batch: batch}
+	release, err := in.Fetch(c.ctx, c.s.opts.Offload)
+	if release == nil {
+		release = func() {}
+	}
+	if err != nil {
+		d.Fail(err, &c.reply)
+		return release
+	}
+	d.Turn(in.Batch, &c.reply)
+	c.place(d)
+	return release
+}
+
+// place lets what the reply sends leave for external storage. When that fails,
+// the reply is the error.
+func (c *Conn) place(d *Dispatch) {
+	if c.s.opts.Offload == nil {
+		return
+	}
+	header, n, err := d.Place(c.reply.HeaderSchema, c.reply.Header, -1)
+	c.uploaded += n
+	if err == nil {
+		c.reply.Header = append(c.reply.Header[:0], header...)
+		var placed []wire.Batch
+		placed, n, err = d.Place(c.reply.Schema, c.reply.Batches, -1)
+		c.uploaded += n
+		c.reply.Batches = append(c.reply.Batches[:0], placed...)
+	}
+	if err != nil {
+		d.Replace(err, &c.reply)
+	}
 }
 
 // write sends the reply as it stands.

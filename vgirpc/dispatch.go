@@ -259,9 +259,8 @@ func checkEnvelope(req *Request) error {
 		return protocolErrorf("ProtocolError", "%q is not valid UTF-8", wire.KeyMethod)
 	case req.Err != nil:
 		return req.Err
-	case req.Batch.Kind() == wire.KindSHM || req.Batch.Kind() == wire.KindExternal:
-		return protocolErrorf("ProtocolError", "the request is a pointer batch (%v), which this server was not set up to resolve",
-			req.Batch.Kind())
+	case notHere(req.Batch) != nil:
+		return notHere(req.Batch)
 	case req.Batch.Rows != 1 && req.Batch.Schema.NumFields() > 0:
 		return protocolErrorf("ProtocolError", "request batch has %d rows: want exactly 1", req.Batch.Rows)
 	}
@@ -585,6 +584,8 @@ func (d *Dispatch) finishUnary(err error) {
 	d.flushLogs(r.Schema)
 	if err != nil {
 		d.fail(err)
+	} else if ref := d.call.ref; ref != nil {
+		r.Batches = append(r.Batches, ref.Pointer(r.Schema))
 	} else {
 		r.Batches = append(r.Batches, r.data)
 	}
@@ -662,6 +663,9 @@ func (d *Dispatch) Turn(in *wire.Batch, reply *Reply) {
 		d.countInput(in)
 	}
 	err := d.expired()
+	if err == nil && in.Rows == 0 {
+		err = notHere(in)
+	}
 	if err == nil {
 		err = d.run(turnStep, in)
 	}

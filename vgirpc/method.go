@@ -66,7 +66,8 @@ type Method struct {
 	input  *codec.Plan // exchange; nil when it takes batches of any schema
 	output *codec.Plan // streams; nil when the schema is chosen by each call
 
-	fullName string
+	fullName    string
+	requestMeta wire.Metadata
 }
 
 // Protocol is the contract that the method belongs to.
@@ -195,7 +196,9 @@ func NewHeaderExchange[P, H, In, Out any](p *Protocol, name string, opts ...Meth
 }
 
 func newMethod[P any](p *Protocol, name string, kind StreamKind, opts MethodOptions) *Method {
-	m := &Method{protocol: p, name: name, kind: kind, options: opts, fullName: p.name + "/" + name}
+	m := &Method{
+		protocol: p, name: name, kind: kind, options: opts, fullName: p.name + "/" + name, requestMeta: newRequestMetadata(p, name),
+	}
 	m.params = must(m, "parameters", reflect.TypeFor[P](), func(t reflect.Type) (*codec.Plan, error) {
 		return codec.Compile(t, codec.Params)
 	})

@@ -2,8 +2,10 @@ package vgirpc
 
 import (
 	"context"
+	"slices"
 	"strings"
 
+	"github.com/vgirpc/vgirpc-go/vgirpc/internal/codec"
 	"github.com/vgirpc/vgirpc-go/wire"
 )
 
@@ -60,6 +62,71 @@ func (r ExternalRef) Pointer(schema *wire.Schema) wire.Batch {
 		meta = append(meta, wire.Pair{Key: wire.KeyLocationSHA256, Value: r.SHA256})
 	}
 	return wire.EmptyBatch(schema, meta)
+}
+
+// AnswerWith makes ref the result of the unary call in progress, in place of the
+// value that the handler returns.
+func (c *Call) AnswerWith(ref ExternalRef) error {
+	if c.method.kind != KindUnary || !c.method.HasReturn() {
+		return Errorf(FailedPrecondition, "%s has no result to be answered by reference", c.method)
+	}
+	if err := ref.Validate(); err != nil {
+		return err
+	}
+	c.ref = &ref
+	return nil
+}
+
+// EncodeResult is the batch that answers a call with value, to be published. It
+// refers to the memory of large strings and bytes in value.
+func (m *Unary[P, R]) EncodeResult(value R) (*wire.Batch, error) {
+	var enc codec.Encoder
+	b := new(wire.Batch)
+	err := encodeOne(m.result, &enc, &value, b)
+	return b, err
+}
+
+// Fetch puts what the request's batch points to in its place, when it is a
+// pointer to external storage: with the metadata that it was stored with, and
+// that of the pointer behind it. What fails becomes the request's Err, and is
+// returned. release gives the batch back; it is nil when there was nothing to
+// fetch.
+func (req *Request) Fetch(ctx context.Context, o Offload) (release func(), err error) {
+	if o == nil || req.Err != nil || req.Batch.Kind() != wire.KindExternal {
+		return nil, nil
+	}
+	fetched, release, err := o.Resolve(ctx, req.Batch, nil, nil)
+	if err != nil {
+		req.Err = err
+		return nil, err
+	}
+	meta := slices.Clone(req.Meta).Without(func(key string) bool { return key == wire.KeyLocation || key == wire.KeyLocationSHA256 })
+	for _, p := range fetched.Meta {
+		meta = meta.With(p.Key, p.Value)
+	}
+	own := *fetched
+	own.Meta = meta
+	req.Batch, req.Meta = &own, meta
+	return release, nil
+}
+
+// Place lets one output cycle of the call leave for external storage, where the
+// server has one and the cycle is large: [Offload.Place] says more. The cycle of
+// a call that has failed stays as it is.
+func (d *Dispatch) Place(schema *wire.Schema, cycle []wire.Batch, budget int64) (placed []wire.Batch, uploaded int64, err error) {
+	o := d.call.server.opts.Offload
+	if o == nil || d.err != nil || len(cycle) == 0 {
+		return cycle, 0, nil //nolint:nilerr // what failed goes out as it is
+	}
+	return o.Place(&d.ctx, schema, cycle, budget)
+}
+
+// notHere refuses a batch that is somewhere else, where nobody could fetch it.
+func notHere(b *wire.Batch) error {
+	if kind := b.Kind(); kind == wire.KindSHM || kind == wire.KindExternal {
+		return protocolErrorf("ProtocolError", "a pointer batch (%v), which this server was not set up to resolve", kind)
+	}
+	return nil
 }
 
 // RemoteError is the error that an EXCEPTION batch carries, for transports and

@@ -151,7 +151,7 @@ func (p *bytePeer) endInput() {
 // hungUp reports whether err is what a connection gives whose other end is
 // closed, with bytes left unread or without.
 func hungUp(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 // answer is one stream that the server sent.

@@ -27,7 +27,8 @@ type UntypedMethod struct {
 // taken, is an error.
 func NewUntyped(p *Protocol, name string, d UntypedMethod) (*Method, error) {
 	m := &Method{
-		protocol: p, name: name, kind: d.Kind, options: d.Options, fullName: p.name + "/" + name,
+		protocol: p, name: name, kind: d.Kind, options: d.Options,
+		fullName: p.name + "/" + name, requestMeta: newRequestMetadata(p, name),
 		params: codec.Untyped(d.Params), result: codec.Untyped(d.Result),
 	}
 	if d.Input != nil {
@@ -121,7 +122,8 @@ func (c *Client) OpenBatches(ctx context.Context, m *Method, params *wire.Batch)
 }
 
 func (c *Client) untyped(ctx context.Context, m *Method, params *wire.Batch) *ClientRequest {
-	req := c.request(ctx, m)
+	req := new(ClientRequest)
+	c.request(ctx, m, req)
 	req.Batch = *params
 	for _, p := range m.RequestMetadata() {
 		if !req.Batch.Meta.Has(p.Key) {
