@@ -78,8 +78,9 @@ var rooms = []room{
 	{"vgirpc/vgitest", []string{"wire/...", "vgirpc"}, light(noFlags)},
 	{"vgirpc/worker", []string{"wire", "vgirpc", "observability"}, light(noTesting)},
 	{"vgirpc/subprocess", []string{"wire", "vgirpc"}, light(noFlags, noTesting)},
+	{"shm", []string{"wire", "vgirpc"}, light(noFlags, noTesting)},
 	{"vgirpc/pool", []string{"wire", "vgirpc"}, light(noFlags, noTesting)},
-	{"vgirpc/launch", []string{"wire", "vgirpc", "vgirpc/subprocess"}, light(noFlags, noTesting)},
+	{"vgirpc/launch", []string{"wire", "vgirpc"}, light(noTesting)},
 	{"vgirpc/dial", []string{"vgirpc", "vgirpc/httpclient", "vgirpc/subprocess", "vgirpc/launch"}, http(noFlags, noTesting)},
 	// HTTP, and what goes with it: linked by the main that names it.
 	{"auth/...", []string{"vgirpc", "auth/..."}, http(noFlags, noTesting)},

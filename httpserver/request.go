@@ -333,8 +333,15 @@ func (q *request) agree(meta wire.Metadata) error {
 	return nil
 }
 
-// unreadable is the refusal of a body that cannot be read any further.
+// unreadable is the refusal of a body that cannot be read any further. The rest
+// of one that says nothing of its size is read as far as its limit allows: one
+// that is too large as well is refused for that.
 func (q *request) unreadable(err error) error {
+	if q.r.ContentLength < 0 && q.h.opts.MaxRequestBytes > 0 {
+		if _, rest := io.Copy(io.Discard, &q.body); rest != nil && !errors.Is(err, rest) {
+			err = errors.Join(rest, err)
+		}
+	}
 	q.delivery.WireIn = q.body.n
 	if large, ok := errors.AsType[*encoding.TooLargeError](err); ok {
 		return &statusError{http.StatusRequestEntityTooLarge, bodyTooLarge(large)}

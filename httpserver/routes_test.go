@@ -1,6 +1,7 @@
 package httpserver_test
 
 import (
+	"bytes"
 	"context"
 	"net/http"
 	"net/http/httptest"
@@ -69,6 +70,19 @@ func describeBody(t *testing.T) []byte {
 		{Key: wire.KeyMethod, Value: wire.MethodDescribe}, {Key: wire.KeyRequestVersion, Value: wire.RequestVersion},
 	})
 	return encode(t, wire.EmptySchema(), batch)
+}
+
+func TestAChunkedBodyThatIsNonsenseAndTooLargeIsTooLarge(t *testing.T) {
+	h := newHandler(t, httpserver.Options{MaxRequestBytes: 256})
+	for size, want := range map[int]int{256: http.StatusBadRequest, 257: http.StatusRequestEntityTooLarge} {
+		r := newUnaryRequest(t, "/ConformanceService/echo_float", bytes.Repeat([]byte("x"), size))
+		r.ContentLength = -1
+		w := &canned{header: http.Header{}}
+		r.serve(h, w)
+		if w.status != want {
+			t.Errorf("%d bytes: status %d, want %d", size, w.status, want)
+		}
+	}
 }
 
 func TestAChunkedBodyIsBoundedWhileItIsRead(t *testing.T) {

@@ -1,6 +1,7 @@
 package vgirpc
 
 import (
+	"context"
 	"io"
 	"sync"
 )
@@ -98,4 +99,16 @@ func (q *queue) close(abandoned bool) {
 	q.abandoned = q.abandoned || abandoned
 	q.more.Broadcast()
 	q.room.Broadcast()
+}
+
+// ServePipe serves one connection over a pipe or an in-process pair until the
+// peer closes it, or until ctx ends and rw's reads end with its Close. Those of
+// a [Stdio] do not: package worker knows what to do about it.
+func (s *Server) ServePipe(ctx context.Context, rw io.ReadWriteCloser) error {
+	c, err := s.NewConn(ctx, rw, &Peer{Kind: TransportPipe, UID: -1, PID: -1})
+	if err != nil {
+		_ = rw.Close()
+		return err
+	}
+	return s.ServeConn(ctx, c)
 }

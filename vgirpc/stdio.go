@@ -3,9 +3,7 @@
 package vgirpc
 
 import (
-	"context"
 	"fmt"
-	"io"
 	"os"
 	"sync"
 	"syscall"
@@ -88,16 +86,4 @@ func (s *Stdio) Close() error {
 	var err error
 	s.closeOnce.Do(func() { err = s.out.Close() })
 	return err
-}
-
-// ServePipe serves one connection over a pipe or an in-process pair until the
-// peer closes it, or until ctx ends and rw's reads end with its Close. Those of
-// a [Stdio] do not: package worker knows what to do about it.
-func (s *Server) ServePipe(ctx context.Context, rw io.ReadWriteCloser) error {
-	c, err := s.NewConn(ctx, rw, &Peer{Kind: TransportPipe, UID: -1, PID: -1})
-	if err != nil {
-		_ = rw.Close()
-		return err
-	}
-	return s.ServeConn(ctx, c)
 }

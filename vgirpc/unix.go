@@ -30,13 +30,13 @@ type UnixOptions struct {
 const probeTimeout = 2 * time.Second
 
 // ListenUnix listens on a Unix socket at path. A lock file beside it (path plus
-// ".lock") settles two starters; a socket that nobody answers on is removed, a
+// ".bind") settles two starters; a socket that nobody answers on is removed, a
 // live one is an error. Closing the listener removes the socket.
 func ListenUnix(ctx context.Context, path string, opts UnixOptions) (net.Listener, error) {
 	if opts.Mode == 0 {
 		opts.Mode = 0o600
 	}
-	lock, err := lockFile(path + ".lock")
+	lock, err := lockFile(path + ".bind")
 	if err != nil {
 		return nil, err
 	}
@@ -132,17 +132,4 @@ func (l *sameUserListener) Accept() (net.Conn, error) {
 		}
 		_ = c.Close()
 	}
-}
-
-// retryAccept reports an accept error that passes: a connection that went away,
-// or a shortage.
-func retryAccept(err error) bool {
-	for _, e := range []error{
-		syscall.ECONNABORTED, syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EINTR,
-	} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
 }
