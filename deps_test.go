@@ -78,7 +78,7 @@ var rooms = []room{
 	{"vgirpc/vgitest", []string{"wire/...", "vgirpc"}, light(noFlags)},
 	{"vgirpc/worker", []string{"wire", "vgirpc", "observability"}, light(noTesting)},
 	{"vgirpc/subprocess", []string{"wire", "vgirpc"}, light(noFlags, noTesting)},
-	{"shm", []string{"wire", "vgirpc"}, light(noFlags, noTesting)},
+	{"shm", []string{"wire/...", "vgirpc"}, light(noFlags, noTesting)},
 	{"vgirpc/pool", []string{"wire", "vgirpc"}, light(noFlags, noTesting)},
 	{"vgirpc/launch", []string{"wire", "vgirpc"}, light(noTesting)},
 	{"vgirpc/dial", []string{"vgirpc", "vgirpc/httpclient", "vgirpc/subprocess", "vgirpc/launch"}, http(noFlags, noTesting)},
