@@ -138,7 +138,7 @@ func (l *Launcher) Dial(ctx context.Context) (net.Conn, error) {
 		}
 		switch {
 		case !inTime:
-			return nil, context.Cause(ctx)
+			return nil, vgirpc.ContextError(ctx)
 		case !ended(err):
 			return nil, &vgirpc.Error{
 				Code: vgirpc.FailedPrecondition, Type: "ProtocolError", Cause: err,
@@ -180,7 +180,7 @@ const (
 // it has started the worker.
 func (l *Launcher) obtain(ctx context.Context) (c net.Conn, started bool, err error) {
 	if ctx.Err() != nil {
-		return nil, false, context.Cause(ctx)
+		return nil, false, vgirpc.ContextError(ctx)
 	}
 	if err := l.prepare(); err != nil {
 		return nil, false, err
@@ -206,7 +206,7 @@ func (l *Launcher) obtain(ctx context.Context) (c net.Conn, started bool, err er
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
-			return nil, false, context.Cause(ctx)
+			return nil, false, vgirpc.ContextError(ctx)
 		case <-tooLong:
 			return nil, false, &vgirpc.Error{
 				Code: vgirpc.Unavailable, Type: "LauncherBusy",
@@ -309,7 +309,7 @@ func try(ctx context.Context, socket string) (net.Conn, error) {
 		case err == nil:
 			return c, nil
 		case ctx.Err() != nil:
-			return nil, context.Cause(ctx)
+			return nil, vgirpc.ContextError(ctx)
 		case errors.Is(err, syscall.EAGAIN):
 			return nil, errBusy
 		case errors.Is(err, fs.ErrNotExist):
@@ -330,7 +330,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 	case <-time.After(d):
 		return nil
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return vgirpc.ContextError(ctx)
 	}
 }
 

@@ -93,7 +93,7 @@ func (l *Launcher) await(ctx context.Context, ready <-chan error) (net.Conn, err
 	case <-tooLong:
 		return nil, errSilent
 	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+		return nil, vgirpc.ContextError(ctx)
 	}
 	c, err := attach(ctx, l.socket)
 	if errors.Is(err, errAbsent) {

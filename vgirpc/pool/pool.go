@@ -3,7 +3,6 @@ package pool
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -15,7 +14,7 @@ import (
 )
 
 // errClosed answers calls on a pool that is closed. It wraps [os.ErrClosed].
-var errClosed = fmt.Errorf("vgirpc: pool: %w", os.ErrClosed)
+var errClosed = &vgirpc.Error{Code: vgirpc.Unavailable, Type: "ConnectionClosed", Message: "the pool was closed", Cause: os.ErrClosed}
 
 // A Pool is a transport of several connections. It is safe for concurrent use.
 type Pool struct {
@@ -76,7 +75,7 @@ func New(dial Dial, opts Options) (*Pool, error) {
 // acquire returns a connection for one call, and waits for it in turn.
 func (p *Pool) acquire(ctx context.Context) (*conn, error) {
 	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
+		return nil, vgirpc.ContextError(ctx)
 	}
 	p.mu.Lock()
 	if p.closed || p.ending != nil {
@@ -143,7 +142,7 @@ func (p *Pool) await(ctx context.Context, w *waiter) (*conn, error) {
 		}
 		return c, nil
 	case <-ctx.Done():
-		err = context.Cause(ctx)
+		err = vgirpc.ContextError(ctx)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -222,7 +221,7 @@ func (p *Pool) prepare(ctx context.Context, c *conn) (*conn, error) {
 		if err := p.check(ctx, c); err != nil {
 			if ctx.Err() != nil { // which says nothing about the connection, but may have broken it
 				p.discard(c, Unhealthy, err)
-				return nil, context.Cause(ctx)
+				return nil, vgirpc.ContextError(ctx)
 			}
 			if !p.replace(c, Unhealthy, err) {
 				return nil, errClosed
@@ -413,7 +412,7 @@ func (p *Pool) Shutdown(ctx context.Context) error {
 	case <-ending:
 	case <-p.closing.Done():
 	case <-ctx.Done():
-		err = context.Cause(ctx)
+		err = vgirpc.ContextError(ctx)
 	}
 	return errors.Join(err, p.Close())
 }
