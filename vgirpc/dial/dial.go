@@ -20,7 +20,8 @@ import (
 type Options struct {
 	// Client is for every transport.
 	Client vgirpc.ClientOptions
-	// Process is for stdio. The URL gives its Command.
+	// Process is for stdio, and its Env and Dir for launch. The URL gives the
+	// Command.
 	Process subprocess.Options
 	// HTTP is for http and https.
 	HTTP httpclient.Options
@@ -38,6 +39,7 @@ type Options struct {
 // Schemes of the URLs.
 const (
 	schemeStdio  = "stdio"
+	schemeLaunch = "launch"
 	schemeUnix   = "unix"
 	schemeTCP    = "tcp"
 	schemeTLS    = "tcp+tls"
@@ -49,14 +51,15 @@ const (
 // Dial connects to the server at target:
 //
 //	stdio:COMMAND [ARGUMENT]…  a worker process, see below
+//	launch:COMMAND …           the warm worker of a command, which package launch
+//	                           finds or starts
 //	unix:PATH                  a Unix socket
 //	tcp:HOST:PORT              raw TCP
 //	tcp+tls:HOST:PORT          TLS over TCP
 //	http://…, https://…        HTTP, with the server's prefix
 //	inproc:NAME                a server of this process
 //
-// Two slashes may follow the colon of each. The command of stdio is split at
-// spaces as a shell does it, with single and double quotes and backslashes, and
+// Two slashes may follow the colon of each. A command is split at spaces as a shell does it, with single and double quotes and backslashes, and
 // nothing is expanded; no shell runs. ctx bounds the connecting alone.
 //
 // A target that makes no sense is an INVALID_ARGUMENT error, a server that
@@ -74,10 +77,13 @@ func Dial(ctx context.Context, target string, opts Options) (*vgirpc.Client, err
 		return nil, vgirpc.Errorf(vgirpc.InvalidArgument, "dial: target %q names nothing behind the colon", target)
 	}
 	switch scheme {
-	case schemeStdio:
+	case schemeStdio, schemeLaunch:
 		argv, err := Split(rest)
 		if err != nil {
 			return nil, err
+		}
+		if scheme == schemeLaunch {
+			return dialLaunched(ctx, argv, &opts)
 		}
 		opts.Process.Command = argv
 		return subprocess.New(ctx, opts.Process, opts.Client)
@@ -94,7 +100,7 @@ func Dial(ctx context.Context, target string, opts Options) (*vgirpc.Client, err
 func unknown(target string) error {
 	scheme, _, _ := strings.Cut(target, ":") // what follows may hold a secret
 	return vgirpc.Errorf(vgirpc.InvalidArgument,
-		"dial: %.32q is no transport: want stdio:, unix:, tcp:, tcp+tls:, http://, https:// or inproc:", scheme)
+		"dial: %.32q is no transport: want stdio:, launch:, unix:, tcp:, tcp+tls:, http://, https:// or inproc:", scheme)
 }
 
 // CallOnce connects to target, calls one method and closes the connection.

@@ -19,6 +19,7 @@ import (
 	"github.com/vgirpc/vgirpc-go/vgirpc/httpclient"
 	"github.com/vgirpc/vgirpc-go/vgirpc/subprocess"
 	"github.com/vgirpc/vgirpc-go/vgirpc/vgitest"
+	"github.com/vgirpc/vgirpc-go/vgirpc/worker"
 )
 
 // asWorker makes the test binary a worker on its standard input and output.
@@ -35,6 +36,10 @@ func work() int {
 	s, err := vgitest.NewContract().NewServer(vgirpc.ServerOptions{})
 	if err != nil {
 		return 1
+	}
+	if len(os.Args) > 1 && os.Args[1] == "--unix" {
+		args := append(os.Args[1:], "--idle-timeout", "1") // the last one counts: nobody stays behind
+		return worker.Run(context.Background(), s, args)
 	}
 	stdio, err := vgirpc.TakeStdio()
 	if err != nil {
@@ -70,6 +75,17 @@ func serve(t *testing.T, l net.Listener) {
 	})
 }
 
+// shortDir is a directory whose path leaves room for that of a socket.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/tmp", "dial")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
 func listen(t *testing.T, network, address string) net.Listener {
 	t.Helper()
 	l, err := net.Listen(network, address)
@@ -80,6 +96,7 @@ func listen(t *testing.T, network, address string) net.Listener {
 }
 
 func TestEveryURLLeadsToItsServer(t *testing.T) {
+	t.Setenv("XDG_RUNTIME_DIR", shortDir(t)) // where warm workers are known
 	contract := vgitest.NewContract()
 	h, err := httpserver.New(newServer(t), httpserver.Options{Prefix: "/vgi"})
 	if err != nil {
@@ -113,6 +130,7 @@ func TestEveryURLLeadsToItsServer(t *testing.T) {
 	}{
 		{"a command", "stdio:'" + os.Args[0] + "' -test.run none", opts},
 		{"a command behind slashes", "stdio://" + os.Args[0], opts},
+		{"a warm worker", "launch:" + os.Args[0], opts},
 		{"a Unix socket", "unix:" + socket, opts},
 		{"a Unix socket behind slashes", "unix://" + socket, opts},
 		{"TCP", "tcp:" + tcp.Addr().String(), opts},
