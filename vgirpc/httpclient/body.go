@@ -1,6 +1,7 @@
 package httpclient
 
 import (
+	"bytes"
 	"io"
 	"net"
 	"slices"
@@ -83,9 +84,18 @@ func (b *requestBody) bytes() []byte {
 	return b.plain
 }
 
+// smallBody is the size of the largest body that is copied, in bytes.
+const smallBody = 4 << 10
+
 // reader returns a reader of b as it is now. It is a new one each time: net/http
 // may close one again after its request is over.
+//
+// A small body is copied into a reader of the standard library's: those net/http
+// sends together with the header, and saves a write and a packet.
 func (b *requestBody) reader() io.ReadCloser {
+	if p := b.bytes(); len(p) <= smallBody {
+		return io.NopCloser(bytes.NewReader(bytes.Clone(p)))
+	}
 	b.refs.Add(1)
 	return &bodyReader{body: b, rest: b.bytes()}
 }

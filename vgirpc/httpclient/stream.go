@@ -3,6 +3,7 @@ package httpclient
 import (
 	"context"
 	"io"
+	"time"
 
 	"github.com/vgirpc/vgirpc-go/vgirpc"
 	"github.com/vgirpc/vgirpc-go/wire"
@@ -149,6 +150,21 @@ func (s *stream) Resolved(b *wire.Batch) {
 	}
 }
 
+// cancelGrace is how long telling the server may take that its caller has left.
+const cancelGrace = 5 * time.Second
+
+// abandon ends the stream when ctx has ended while the turn is the caller's. A
+// stream that has not been opened is not opened for that.
+func (s *stream) abandon(ctx context.Context) {
+	if s.params != nil {
+		s.ended = true
+		return
+	}
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), cancelGrace)
+	defer cancel()
+	_ = s.Cancel(grace) // the caller is told of his context
+}
+
 // Header implements [vgirpc.TurnStream].
 func (s *stream) Header() *wire.Batch { return s.header }
 
@@ -156,6 +172,10 @@ func (s *stream) Header() *wire.Batch { return s.header }
 func (s *stream) Turn(ctx context.Context, in *wire.Batch) (*wire.Batch, error) {
 	if s.ended {
 		return nil, io.EOF
+	}
+	if ctx.Err() != nil {
+		s.abandon(ctx)
+		return nil, vgirpc.ContextError(ctx)
 	}
 	out, err := s.turn(ctx, in)
 	if err != nil {
