@@ -28,6 +28,7 @@ demo: ## start the demo worker and call it
 
 test: ## run the Go tests
 	$(GO) test ./...
+	$(GO) test -C bench/peers ./...
 
 race: ## run the Go tests under the race detector
 	$(GO) test -race ./...
@@ -62,8 +63,9 @@ vet: ## run go vet, and verify the modules
 format: ## format the code
 	$(GOLANGCI_LINT) fmt ./...
 
-conformance: ## run the canonical Python suite against bin/vgi-worker (the 2 GiB echo takes 14 GiB)
+conformance: ## run the canonical Python suite against bin/vgi-worker (the 2 GiB echo takes 14 GiB), and with our client
 	conformance/run.sh
+	conformance/run.sh --client
 
 conformance-fast: ## the same over one transport and without the 2 GiB echo
 	conformance/run.sh --fast

@@ -4,6 +4,7 @@
 #   conformance/run.sh                             build bin/vgi-worker and run all that it serves
 #   conformance/run.sh --fast                      one transport, without the 2 GiB echo
 #   conformance/run.sh --all                       the whole suite
+#   conformance/run.sh --client                    the client gate: our client against the reference server
 #   conformance/run.sh [--...] WORKER [ARG ...]    another worker, more pytest arguments
 #
 # WORKER is an executable, or a command line in one argument; CONTRACT.md says
@@ -36,6 +37,7 @@ fast_filter='(pipe or stdio) and not TestExternal'
 fast_expected=315
 all_expected=2648
 all_huge=4
+client_expected=1211
 
 if [ "${1:-}" = --help ]; then
   sed -n '2,/^set /{s/^# \{0,1\}//;/^set /!p}' "$0"
@@ -51,6 +53,13 @@ case "${1:-}" in
   shift
   transports='' filter='' expected=$all_expected huge=$all_huge
   ;;
+--client)
+  shift
+  (cd "$top" && CGO_ENABLED=0 go build -o bin/ ./conformance/cmd/vgi-client-driver) || exit 1
+  export VGI_CLIENT_DRIVER=$top/bin/vgi-client-driver
+  set -- "$here/reference/worker" "$@"
+  client=yes
+  ;;
 esac
 if [ "${VGI_SKIP_HUGE:-}" = 1 ]; then expected=$((expected - huge)); fi
 worker=
@@ -61,7 +70,9 @@ fi
 # A selection made by the caller has a count that only the caller knows.
 if [ $# -gt 0 ]; then expected=0; fi
 if [ -n "${VGI_TRANSPORTS:-}" ] || [ -n "${VGI_CLIENT_DRIVER:-}" ]; then
-  transports=${VGI_TRANSPORTS:-} filter='' expected=0
+  expected=0
+  if [ $# -eq 0 ] && [ "${client:-}" = yes ] && [ -z "${VGI_TRANSPORTS:-}" ]; then expected=$client_expected; fi
+  transports=${VGI_TRANSPORTS:-} filter=''
 fi
 export VGI_TRANSPORTS=$transports
 

@@ -294,12 +294,20 @@ func (q *request) announce() error {
 	return nil
 }
 
+// mostTrailing is how much is read behind the stream of a body without a length.
+const mostTrailing = 64 << 10
+
 // take reads the batch, and the stream to its end. What is wrong with it as a
 // request becomes the call's error.
 func (q *request) take(life wire.Lifetime) error {
 	announced := q.req.Meta
 	if err := q.req.Read(q.ws.reader, q.noted, life); err != nil {
 		return q.unreadable(err)
+	}
+	if q.r.ContentLength < 0 {
+		// What follows the stream is not looked at, but the end of the body is
+		// taken: a proxy may not expect an answer before that.
+		_, _ = io.CopyN(io.Discard, &q.body, mostTrailing)
 	}
 	q.delivery.WireIn = q.body.n
 	if q.req.Err == nil {

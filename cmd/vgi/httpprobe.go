@@ -1,0 +1,135 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/vgirpc/vgirpc-go/wire"
+)
+
+// contentTypeArrow is that of every request and answer (WIRE_PROTOCOL section 10).
+const contentTypeArrow = "application/vnd.apache.arrow.stream"
+
+// maxProbeBytes bounds what is read of an answer to a probe.
+const maxProbeBytes = 1 << 20
+
+// httpProbe sends requests that the client transport would not show: what came
+// back besides the answer is what they are for.
+type httpProbe struct {
+	base   *url.URL
+	header http.Header
+	rt     *http.Transport
+}
+
+func newHTTPProbe(c *connection, target string) (*httpProbe, error) {
+	base, err := url.Parse(target)
+	if err != nil || base.Host == "" {
+		return nil, usagef("the URL cannot be parsed")
+	}
+	header, err := c.header()
+	if err != nil {
+		return nil, err
+	}
+	rt := &http.Transport{
+		Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, DisableCompression: true,
+		ResponseHeaderTimeout: c.connectTimeout, TLSHandshakeTimeout: c.connectTimeout, IdleConnTimeout: time.Minute,
+	}
+	if c.proxy != "" {
+		proxy, err := url.Parse(c.proxy)
+		if err != nil {
+			return nil, usagef("--proxy cannot be parsed")
+		}
+		rt.Proxy = http.ProxyURL(proxy)
+	}
+	if base.Scheme == "https" {
+		if rt.TLSClientConfig, err = c.tls(); err != nil {
+			return nil, err
+		}
+	}
+	return &httpProbe{base: base, header: header, rt: rt}, nil
+}
+
+func (p *httpProbe) close() { p.rt.CloseIdleConnections() }
+
+// answer is what a request brought.
+type answer struct {
+	proto  string
+	status int
+	header http.Header
+	tls    *tls.ConnectionState
+	body   []byte
+}
+
+// do sends a request, and reads the answer's body. Redirects are not followed.
+func (p *httpProbe) do(ctx context.Context, method, path string, body []byte, header http.Header) (*answer, error) {
+	req, err := http.NewRequestWithContext(ctx, method, p.base.JoinPath(path).String(), bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	for _, h := range []http.Header{p.header, header} {
+		maps.Copy(req.Header, h)
+	}
+	resp, err := p.rt.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = resp.Body.Close() }() // what was read is what counts
+	data, err := io.ReadAll(io.LimitReader(resp.Body, maxProbeBytes))
+	return &answer{resp.Proto, resp.StatusCode, resp.Header, resp.TLS, data}, err
+}
+
+// allCodings are the content codings that clients take.
+const allCodings = "zstd, gzip"
+
+// asking is what clients say of the answer that they want.
+func asking(codings string) http.Header {
+	return http.Header{
+		"Vgi-Accept-Max-Response-Bytes": {"268435456"}, "Accept-Encoding": {codings}, "X-Vgi-Accept-Encoding": {codings},
+	}
+}
+
+// health asks for the headers of the health route, as clients do.
+func (p *httpProbe) health(ctx context.Context) (*answer, error) {
+	return p.do(ctx, http.MethodHead, "health", nil, asking(allCodings))
+}
+
+// call sends a request stream of one batch.
+func (p *httpProbe) call(ctx context.Context, path string, ask *wire.Batch, codings string) (*answer, error) {
+	var body bytes.Buffer
+	w := wire.NewWriter(&body)
+	if err := errors.Join(w.Open(ask.Schema), w.Batch(ask), w.Close(), w.Flush()); err != nil {
+		return nil, err
+	}
+	header := asking(codings)
+	header["Content-Type"], header["Accept"] = []string{contentTypeArrow}, []string{contentTypeArrow}
+	return p.do(ctx, http.MethodPost, path, body.Bytes(), header)
+}
+
+// transportOptions asks for the transport's options.
+func (p *httpProbe) transportOptions(ctx context.Context) (wire.Metadata, error) {
+	ask := transportOptionsRequest()
+	got, err := p.call(ctx, wire.MethodTransport, &ask, "identity")
+	if err != nil {
+		return nil, err
+	}
+	if media := got.header.Get("Content-Type"); got.status != http.StatusOK || media != contentTypeArrow {
+		return nil, fmt.Errorf("HTTP %d, %q", got.status, media)
+	}
+	r := wire.NewReader(bytes.NewReader(got.body), wire.Limits{}, nil)
+	if _, err := r.NextStream(); err != nil {
+		return nil, err
+	}
+	b, err := r.Next()
+	if err != nil {
+		return nil, err
+	}
+	return b.Meta, nil
+}
