@@ -91,6 +91,16 @@ var rooms = []room{
 	{"vgirpc/worker/workerhttp", []string{"vgirpc", "vgirpc/worker", "httpserver", "auth"}, http(noTesting)},
 	{"observability", []string{"vgirpc"}, light(noFlags, noTesting)},
 	{"examples/hello/...", []string{"vgirpc", "vgirpc/worker", "vgirpc/subprocess", "examples/hello/..."}, light(noTesting)},
+	{"examples", nil, nil}, // only tests, which run the examples
+	{"examples/tool", []string{"vgirpc", "vgirpc/worker", "vgirpc/subprocess"}, light(noTesting)},
+	{"examples/dataframes", []string{"vgirpc", "vgirpc/worker"}, light(noTesting)},
+	{"examples/duckdb", []string{"vgirpc", "vgirpc/worker"}, light(noTesting)},
+	{
+		"examples/transports/...",
+		[]string{"auth", "httpserver", "vgirpc", "vgirpc/dial", "vgirpc/httpclient", "vgirpc/subprocess", "vgirpc/worker"},
+		http(noTesting),
+	},
+	{"external/storetest", []string{"wire", "vgirpc", "external/..."}, nil},
 	// What exists because of the Python suite knows everything, and only the
 	// fixture's main and tests know it.
 	{"conformance/...", []string{"..."}, []ban{noTesting}},

@@ -112,6 +112,9 @@ func (s *Server) serveAccepted(ctx context.Context, nc net.Conn, kind TransportK
 // tunePeer sets the socket up and says who is at the other end.
 func tunePeer(nc net.Conn, kind TransportKind) *Peer {
 	peer := &Peer{Kind: kind, UID: -1, PID: -1}
+	if outer, ok := nc.(interface{ NetConn() net.Conn }); ok { // a tls.Conn
+		nc = outer.NetConn()
+	}
 	switch c := nc.(type) {
 	case *net.TCPConn:
 		peer.Addr = c.RemoteAddr().String()

@@ -154,6 +154,18 @@ func (p *Protocol) define(m *Method) error {
 	return nil
 }
 
+// Host makes the server host one more protocol, after those that it hosts
+// already, reflection included. Packages that bring a protocol of their own use
+// it; an application passes its protocols to [NewServer]. It is an error when a
+// protocol of that name is hosted, and once the server has begun to serve. Host
+// must not run at once with another method.
+func (s *Server) Host(p *Protocol) error {
+	if s.sealed.Load() {
+		return fmt.Errorf("vgirpc: protocol %s: the server has begun to serve: what it hosts is fixed", p.name)
+	}
+	return s.host(p)
+}
+
 // seal fixes the set of methods.
 func (p *Protocol) seal() {
 	p.mu.Lock()

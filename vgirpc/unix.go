@@ -36,6 +36,9 @@ func ListenUnix(ctx context.Context, path string, opts UnixOptions) (net.Listene
 	if opts.Mode == 0 {
 		opts.Mode = 0o600
 	}
+	if opts.SameUser && !knowsPeers {
+		return nil, errors.New("vgirpc: UnixOptions.SameUser: this system does not say who is at the other end of a socket")
+	}
 	lock, err := lockFile(path + ".bind")
 	if err != nil {
 		return nil, err

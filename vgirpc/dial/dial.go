@@ -133,7 +133,7 @@ func dialTCP(ctx context.Context, address string, secure bool, opts *Options) (*
 	}
 	conn, err := d.DialContext(ctx, "tcp", address)
 	if err != nil {
-		return nil, unreachable(err)
+		return nil, unreachable(ctx, err)
 	}
 	if !secure {
 		return vgirpc.NewClient(conn, opts.Client), nil
@@ -148,12 +148,15 @@ func dialTCP(ctx context.Context, address string, secure bool, opts *Options) (*
 	t := tls.Client(conn, config)
 	if err := t.HandshakeContext(ctx); err != nil {
 		_ = conn.Close() // the handshake's error says more
-		return nil, unreachable(err)
+		return nil, unreachable(ctx, err)
 	}
 	return vgirpc.NewClient(t, opts.Client), nil
 }
 
-func unreachable(err error) error {
+func unreachable(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return vgirpc.ContextError(ctx)
+	}
 	return &vgirpc.Error{Code: vgirpc.Unavailable, Type: "ConnectionFailed", Message: "dial: " + err.Error(), Cause: err}
 }
 

@@ -52,10 +52,10 @@ type Restart struct {
 	// Attempts is how many times in a row a worker may be restarted without
 	// having been healthy in between. 0 never restarts, negative always does.
 	Attempts int
-	// MinDelay is the delay before the second restart in a row; it doubles
-	// with each further one, up to MaxDelay, and is shortened at random by up
-	// to a half. A worker that was healthy is replaced without delay. 100
-	// milliseconds and 30 seconds when 0.
+	// MinDelay is the delay before the first restart of a worker that was not
+	// healthy; it doubles with each further one in a row, up to MaxDelay, and
+	// is shortened at random by up to a half. A worker that was healthy is
+	// replaced without delay. 100 milliseconds and 30 seconds when 0.
 	MinDelay, MaxDelay time.Duration
 	// HealthyAfter is how long a worker must have run to count as healthy. 10
 	// seconds when 0.
