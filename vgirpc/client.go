@@ -20,6 +20,11 @@ type ClientOptions struct {
 	OnLog func(ctx context.Context, log LogMessage)
 	// Limits bound what is read from the server.
 	Limits wire.Limits
+	// SharedMemory makes the memory through which large batches of a pipe or a
+	// Unix socket go, once the server has said that it can use it (WIRE_PROTOCOL
+	// section 15): see shm.Client. Without it everything goes through the
+	// connection.
+	SharedMemory func() (SharedMemory, error)
 	// Offload fetches what a pointer in an answer stands for (WIRE_PROTOCOL
 	// section 12). Typed calls fail on a pointer when nil; others return it.
 	Offload Offload
@@ -114,7 +119,7 @@ func NewClientOn(t Transport, opts ClientOptions) *Client {
 // stream has to buffer, as pipes and sockets do: client and server may write at
 // the same time. Reads and writes have to end when it is closed.
 func NewClient(rw io.ReadWriteCloser, opts ClientOptions) *Client {
-	return NewClientOn(NewStreamTransport(rw, opts.Limits), opts)
+	return NewClientOn(NewStreamTransport(rw, opts), opts)
 }
 
 // DialUnix connects to a worker's Unix socket.

@@ -22,7 +22,8 @@ type streamTransport struct {
 	closing sync.WaitGroup
 	r       *wire.Reader
 	w       *wire.Writer
-	turn    chan struct{} // holds one token: whoever has it may use r and w
+	shm     *sideChannel  // nil without
+	turn    chan struct{} // holds one token: whoever has it may use r, w and shm
 	release func()        // gives the token back
 
 	mu     sync.Mutex
@@ -30,11 +31,12 @@ type streamTransport struct {
 }
 
 // NewStreamTransport returns a transport that carries calls over a byte stream,
-// one at a time. It owns rw. Reads of rw must end when it is closed.
-func NewStreamTransport(rw io.ReadWriteCloser, limits wire.Limits) Transport {
+// one at a time, with the Limits and the SharedMemory of opts. It owns rw. Reads
+// of rw must end when it is closed.
+func NewStreamTransport(rw io.ReadWriteCloser, opts ClientOptions) Transport {
 	t := &streamTransport{
 		rw: rw, closeRW: sync.OnceValue(rw.Close), turn: make(chan struct{}, 1),
-		r: wire.NewReader(rw, limits, nil), w: wire.NewWriter(rw),
+		r: wire.NewReader(rw, opts.Limits, nil), w: wire.NewWriter(rw), shm: newSideChannel(opts.SharedMemory),
 	}
 	t.release = func() { t.turn <- struct{}{} }
 	t.release()
@@ -161,6 +163,7 @@ func (t *streamTransport) Close() error {
 	t.mu.Unlock()
 	err := t.closeRW()
 	t.closing.Wait()
+	err = errors.Join(err, t.shm.close())
 	if !first {
 		return nil
 	}
@@ -183,7 +186,7 @@ func (t *streamTransport) Call(ctx context.Context, req *ClientRequest) (*wire.B
 
 // roundTrip sends a request and reads its reply to the end.
 func (t *streamTransport) roundTrip(req *ClientRequest) (*wire.Batch, error) {
-	if err := t.send(req); err != nil {
+	if err := t.request(req, true); err != nil {
 		return nil, t.fail(err)
 	}
 	result, err := t.reply(req, wire.Own)
@@ -193,18 +196,32 @@ func (t *streamTransport) roundTrip(req *ClientRequest) (*wire.Batch, error) {
 	if err := t.r.Drain(); err != nil {
 		return nil, t.fail(err)
 	}
+	t.shm.holdTurn()
 	if result == nil {
 		return nil, &Error{Code: Internal, Type: "ProtocolError", Message: "the reply of " + req.Method.String() + " has no result batch"}
 	}
 	return result, nil
 }
 
-// send writes a request stream.
-func (t *streamTransport) send(req *ClientRequest) error {
-	if err := t.w.Open(req.Batch.Schema); err != nil {
+// request sends a request. Its batch may go through shared memory where placed
+// says so: the server answers it before anything else is sent.
+func (t *streamTransport) request(req *ClientRequest, placed bool) error {
+	if t.shm == nil {
+		return t.send(&req.Batch)
+	}
+	if err := t.shm.negotiate(t); err != nil {
 		return err
 	}
-	if err := t.w.Batch(&req.Batch); err != nil {
+	batch := t.shm.request(&req.Batch, placed)
+	return t.send(&batch)
+}
+
+// send writes a request stream.
+func (t *streamTransport) send(batch *wire.Batch) error {
+	if err := t.w.Open(batch.Schema); err != nil {
+		return err
+	}
+	if err := t.w.Batch(batch); err != nil {
 		return err
 	}
 	if err := t.w.Close(); err != nil {
@@ -253,6 +270,8 @@ func (t *streamTransport) next(req *ClientRequest, life wire.Lifetime) (*wire.Ba
 			if req.OnLog != nil {
 				req.OnLog(b.Meta)
 			}
+		case wire.KindSHM:
+			return t.shm.fetch(b)
 		default:
 			return b, nil
 		}
@@ -305,7 +324,7 @@ func (s *byteStream) end() {
 
 // open sends the request and reads the header.
 func (s *byteStream) open() error {
-	if err := s.t.send(s.req); err != nil {
+	if err := s.t.request(s.req, s.req.Method.HasHeader()); err != nil {
 		return s.t.fail(err)
 	}
 	if !s.req.Method.HasHeader() {
@@ -350,11 +369,8 @@ func (s *byteStream) refused(err error) error {
 // other than ours may take the input stream of a refused call for a request,
 // and answer it. The reply to a capability request cannot be mistaken.
 func (t *streamTransport) barrier() error {
-	req := &ClientRequest{Batch: wire.EmptyBatch(wire.EmptySchema(), wire.Metadata{
-		{Key: wire.KeyMethod, Value: wire.MethodTransport}, {Key: wire.KeyRequestVersion, Value: wire.RequestVersion},
-	})}
-	req.Batch.Rows = 1
-	if err := t.send(req); err != nil {
+	ask := capabilityRequest()
+	if err := t.send(&ask); err != nil {
 		return err
 	}
 	for {
@@ -467,6 +483,10 @@ func (s *byteStream) send(in *wire.Batch) error {
 		}
 		s.input = in.Schema
 	}
+	if t.shm != nil {
+		placed := t.shm.input(in)
+		in = &placed
+	}
 	if err := errors.Join(t.w.Batch(in), t.w.Flush()); err != nil {
 		return t.fail(err)
 	}
@@ -494,6 +514,7 @@ func (s *byteStream) receive() (*wire.Batch, error) {
 		if werr := s.closeInput(); werr != nil {
 			return nil, t.fail(werr)
 		}
+		t.shm.holdTurn()
 	}
 	return nil, err
 }
@@ -578,5 +599,6 @@ func (s *byteStream) finish() error {
 	if err := s.t.r.Drain(); err != nil {
 		return s.t.fail(err)
 	}
+	s.t.shm.holdTurn()
 	return nil
 }

@@ -106,7 +106,8 @@ type Conn struct {
 	reply  Reply
 	debug  bool
 
-	uploaded int64 // bytes that the call in progress moved to external storage
+	shm      SharedMemory // nil without
+	uploaded int64        // bytes that the call in progress moved to external storage
 
 	// strayInput says that the last call named no known method: the caller may
 	// have sent the input stream of a stream call after it.
@@ -132,10 +133,21 @@ func (s *Server) NewConn(ctx context.Context, rw io.ReadWriteCloser, peer *Peer)
 		return nil, err
 	}
 	c := &Conn{s: s, rw: rw, peer: peer, debug: s.wireLog.Enabled(ctx, slog.LevelDebug)}
+	if s.sharesMemory(peer) {
+		if c.shm, err = s.opts.SharedMemory(peer); err != nil {
+			return nil, fmt.Errorf("vgirpc: SharedMemory: %w", err)
+		}
+	}
 	c.ctx, c.cancel = context.WithCancel(ctx)
 	c.r = wire.NewReader((*connSource)(c), s.opts.Limits, s.schemas)
 	c.w = wire.NewWriter((*connSink)(c))
 	return c, nil
+}
+
+// sharesMemory reports whether a peer may be offered shared memory: it has to be
+// on this machine.
+func (s *Server) sharesMemory(peer *Peer) bool {
+	return s.opts.SharedMemory != nil && peer != nil && (peer.Kind == TransportPipe || peer.Kind == TransportUnix)
 }
 
 // Connect runs OnConnect for a new connection and returns the context of its
@@ -158,6 +170,9 @@ func (c *Conn) Close() error {
 		c.state.Store(connClosed)
 		c.cancel()
 		c.closeErr = c.rw.Close()
+		if c.shm != nil {
+			c.closeErr = errors.Join(c.closeErr, c.shm.Close())
+		}
 	})
 	return c.closeErr
 }
@@ -212,8 +227,8 @@ func (c *Conn) serveOne() error {
 	if err := req.Read(c.r, err, route.Lifetime()); err != nil {
 		return c.hopeless(err)
 	}
-	if c.s.opts.Offload != nil {
-		if release, err := req.Fetch(c.ctx, c.s.opts.Offload); err == nil && release != nil { // an error is the request's
+	if c.shm != nil || c.s.opts.Offload != nil {
+		if release := c.arrived(route, &req); release != nil {
 			defer release()
 		}
 	}
@@ -332,11 +347,12 @@ func (c *Conn) turn(d *Dispatch) (done bool, err error) {
 	}
 	c.state.Store(connHandling)
 	switch {
-	case err == nil && c.s.opts.Offload == nil:
+	case err == nil && c.shm == nil && c.s.opts.Offload == nil:
 		d.Turn(batch, &c.reply)
 	case err == nil:
 		defer c.turnOn(d, batch)()
 	case errors.Is(err, io.EOF):
+		c.holdTurn()
 		c.reply.reset(d.call.output)
 		c.reply.Done = true
 	case wire.InStep(err):
@@ -352,13 +368,49 @@ func (c *Conn) turn(d *Dispatch) (done bool, err error) {
 	return c.reply.Done, c.write(d)
 }
 
+// arrived fetches what a request points to. An error becomes the request's.
+func (c *Conn) arrived(route Route, req *Request) (release func()) {
+	if c.shm != nil {
+		if _, err := c.shm.Request(req.Meta); err != nil {
+			c.s.log.LogAttrs(c.ctx, slog.LevelWarn, "shared memory cannot be used", slog.Any("error", err))
+		}
+	}
+	release, _ = c.fetch(req)
+	// The caller of a stream may be at work on its first input already.
+	if !route.Streams() {
+		c.holdTurn()
+	}
+	return release
+}
+
+// fetch fetches what a request or an input points to.
+func (c *Conn) fetch(req *Request) (release func(), err error) {
+	if c.shm != nil {
+		if release, err = req.fetch(c.ctx, c.shm, wire.KindSHM); release != nil || err != nil {
+			return release, err
+		}
+	}
+	return req.Fetch(c.ctx, c.s.opts.Offload)
+}
+
+// holdTurn frees the shared memory that was read, now that the turn is ours.
+func (c *Conn) holdTurn() {
+	if c.shm == nil {
+		return
+	}
+	if err := c.shm.Turn(); err != nil {
+		c.s.log.LogAttrs(c.ctx, slog.LevelWarn, "shared memory could not be freed", slog.Any("error", err))
+	}
+}
+
 // turnOn takes a stream a step further with a batch, or with what it points to.
 func (c *Conn) turnOn(d *Dispatch, batch *wire.Batch) (release func()) {
 	in := Request{Meta: batch.Meta, Batch: batch}
-	release, err := in.Fetch(c.ctx, c.s.opts.Offload)
+	release, err := c.fetch(&in)
 	if release == nil {
 		release = func() {}
 	}
+	c.holdTurn()
 	if err != nil {
 		d.Fail(err, &c.reply)
 		return release
@@ -368,9 +420,17 @@ func (c *Conn) turnOn(d *Dispatch, batch *wire.Batch) (release func()) {
 	return release
 }
 
-// place lets what the reply sends leave for external storage. When that fails,
-// the reply is the error.
+// place lets what the reply sends leave through shared memory or for external
+// storage. When that fails, the reply is the error.
 func (c *Conn) place(d *Dispatch) {
+	if c.shm != nil && c.shm.Answers() {
+		placed, _, err := d.placeIn(c.shm, c.reply.Schema, c.reply.Batches, -1)
+		c.reply.Batches = append(c.reply.Batches[:0], placed...)
+		if err != nil {
+			d.Replace(err, &c.reply)
+		}
+		return
+	}
 	if c.s.opts.Offload == nil {
 		return
 	}

@@ -381,7 +381,7 @@ func (d *Dispatch) builtin(name string, route Route, req *Request) {
 		d.call.fields, d.call.rows = req.Batch.Schema, req.Batch.Rows
 		d.observe()
 		meta := wire.Metadata{
-			{Key: wire.KeyTransportSHM, Value: strconv.FormatBool(s.opts.SHM)},
+			{Key: wire.KeyTransportSHM, Value: strconv.FormatBool(s.sharesMemory(d.call.peer))},
 			{Key: wire.KeyRequestVersion, Value: wire.RequestVersion},
 			{Key: wire.KeyServerID, Value: s.ID()},
 		}

@@ -16,8 +16,8 @@ import (
 type Offload interface {
 	// Place offers one output cycle on schema: its log batches and its data
 	// batch, in the order in which they would be written. It returns what to
-	// write instead, which is the cycle itself when nothing leaves, or a single
-	// pointer batch. uploaded is how many bytes left, 0 when none did. budget
+	// write instead: the cycle itself when nothing leaves, a single pointer
+	// batch, or the cycle with a pointer in the place of its data. uploaded is how many bytes left, 0 when none did. budget
 	// bounds them; a negative budget is unbounded. A cycle over it is refused
 	// before anything leaves, with an error of code RESOURCE_EXHAUSTED. The
 	// batches are borrowed.
@@ -30,6 +30,27 @@ type Offload interface {
 	// becomes the error of that call. The result is valid until release is
 	// called; release is never nil, and may be called again.
 	Resolve(ctx context.Context, pointer *wire.Batch, expect *wire.Schema, onLog func(wire.Metadata)) (b *wire.Batch, release func(), err error)
+}
+
+// SharedMemory moves the batches of one connection through memory that both ends
+// see (WIRE_PROTOCOL section 11). Package shm has one for servers and one for
+// clients. As an Offload it keeps everything in place but large data batches,
+// and resolves pointers of kind [wire.KindSHM].
+type SharedMemory interface {
+	Offload
+	// Request begins a call. On a server it attaches to what the request's
+	// metadata names; an error says why that cannot be used. On a client it
+	// returns the metadata to send, with the segment's name, and frees what
+	// earlier calls left.
+	Request(meta wire.Metadata) (wire.Metadata, error)
+	// Answers reports whether the answer to the request in progress may be
+	// placed. It is then not stored anywhere else.
+	Answers() bool
+	// Turn frees what was read and released. It is called while its side holds
+	// the turn, and only then.
+	Turn() error
+	// Close detaches.
+	Close() error
 }
 
 // ExternalRef names an object that was published before the call whose result
@@ -92,7 +113,12 @@ func (m *Unary[P, R]) EncodeResult(value R) (*wire.Batch, error) {
 // returned. release gives the batch back; it is nil when there was nothing to
 // fetch.
 func (req *Request) Fetch(ctx context.Context, o Offload) (release func(), err error) {
-	if o == nil || req.Err != nil || req.Batch.Kind() != wire.KindExternal {
+	return req.fetch(ctx, o, wire.KindExternal)
+}
+
+// fetch is Fetch for one kind of pointer.
+func (req *Request) fetch(ctx context.Context, o Offload, kind wire.Kind) (release func(), err error) {
+	if o == nil || req.Err != nil || req.Batch.Kind() != kind {
 		return nil, nil
 	}
 	fetched, release, err := o.Resolve(ctx, req.Batch, nil, nil)
@@ -100,7 +126,13 @@ func (req *Request) Fetch(ctx context.Context, o Offload) (release func(), err e
 		req.Err = err
 		return nil, err
 	}
-	meta := slices.Clone(req.Meta).Without(func(key string) bool { return key == wire.KeyLocation || key == wire.KeyLocationSHA256 })
+	meta := slices.Clone(req.Meta).Without(func(key string) bool {
+		switch key {
+		case wire.KeyLocation, wire.KeyLocationSHA256, wire.KeySHMOffset, wire.KeySHMLength:
+			return true
+		}
+		return false
+	})
 	for _, p := range fetched.Meta {
 		meta = meta.With(p.Key, p.Value)
 	}
@@ -114,7 +146,10 @@ func (req *Request) Fetch(ctx context.Context, o Offload) (release func(), err e
 // server has one and the cycle is large: [Offload.Place] says more. The cycle of
 // a call that has failed stays as it is.
 func (d *Dispatch) Place(schema *wire.Schema, cycle []wire.Batch, budget int64) (placed []wire.Batch, uploaded int64, err error) {
-	o := d.call.server.opts.Offload
+	return d.placeIn(d.call.server.opts.Offload, schema, cycle, budget)
+}
+
+func (d *Dispatch) placeIn(o Offload, schema *wire.Schema, cycle []wire.Batch, budget int64) ([]wire.Batch, int64, error) {
 	if o == nil || d.err != nil || len(cycle) == 0 {
 		return cycle, 0, nil //nolint:nilerr // what failed goes out as it is
 	}

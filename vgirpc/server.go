@@ -47,9 +47,11 @@ type ServerOptions struct {
 	// Offload moves large batches out of band. Every batch stays in band when
 	// nil, and a pointer that arrives is refused.
 	Offload Offload
-	// SHM says that shared memory may be used beside a pipe (WIRE_PROTOCOL
-	// section 15).
-	SHM bool
+	// SharedMemory makes what moves large batches of a pipe's or a Unix
+	// socket's connection through shared memory, when its client asks for that
+	// (WIRE_PROTOCOL sections 11 and 15): see shm.Serve. Nobody is offered any
+	// when nil.
+	SharedMemory func(*Peer) (SharedMemory, error)
 	// Logger receives what operators should see; slog.Default when nil.
 	Logger *slog.Logger
 }

@@ -8,8 +8,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 
 	"github.com/vgirpc/vgirpc-go/external"
+	"github.com/vgirpc/vgirpc-go/shm"
 	"github.com/vgirpc/vgirpc-go/vgirpc"
 	"github.com/vgirpc/vgirpc-go/vgirpc/httpclient"
 	"github.com/vgirpc/vgirpc-go/vgirpc/subprocess"
@@ -78,19 +80,29 @@ func (c *connection) dial(q *request, opts vgirpc.ClientOptions, stderr io.Write
 	return err
 }
 
-// start starts a worker. Shared memory is the client's to negotiate; one that
-// does not gets the same batches inline, so that "shm" differs from "stdio" in
-// nothing else.
+// start starts a worker.
 func (c *connection) start(q *request, opts vgirpc.ClientOptions, stderr io.Writer) (err error) {
 	var argv []string
 	if err := json.Unmarshal(q.Target, &argv); err != nil || len(argv) == 0 {
 		return errors.New("target: want the command line of a worker, as a list")
+	}
+	if q.Transport == "shm" {
+		opts.SharedMemory = sharedMemory(q.SHMSize)
 	}
 	worker, err := subprocess.Start(context.Background(), subprocess.Options{Command: argv, Stderr: stderr, CloseGrace: endTimeout})
 	if err == nil {
 		c.client = vgirpc.NewClient(worker, opts) // which sends nothing of its own
 	}
 	return err
+}
+
+// sharedMemory makes a segment of so many bytes.
+func sharedMemory(size int64) func() (vgirpc.SharedMemory, error) {
+	if size == 0 {
+		size = 4 << 20
+	}
+	least := shm.ParseMinBatchBytes(os.Getenv(shm.MinBatchVariable))
+	return shm.Client(shm.OwnerOptions{Size: size, Options: shm.Options{MinBatchBytes: least}})
 }
 
 func (c *connection) dialHTTP(q *request, target string, opts vgirpc.ClientOptions) error {

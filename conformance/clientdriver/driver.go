@@ -72,6 +72,7 @@ type request struct {
 	Protocol         string            `json:"protocol"`
 	External         bool              `json:"external"`
 	CompressionLevel json.RawMessage   `json:"compression_level"` // nil when absent, "null" when null
+	SHMSize          int64             `json:"shm_size"`
 	Headers          map[string]string `json:"headers"`
 
 	// calls and streams

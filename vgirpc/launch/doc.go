@@ -16,7 +16,7 @@
 //		if err != nil {
 //			return nil, err
 //		}
-//		return vgirpc.NewStreamTransport(c, wire.Limits{}), nil
+//		return vgirpc.NewStreamTransport(c, vgirpc.ClientOptions{}), nil
 //	}, pool.Options{})
 //
 // # On disk

@@ -23,7 +23,6 @@ import (
 	"github.com/vgirpc/vgirpc-go/vgirpc"
 	"github.com/vgirpc/vgirpc-go/vgirpc/launch"
 	"github.com/vgirpc/vgirpc-go/vgirpc/pool"
-	"github.com/vgirpc/vgirpc-go/wire"
 )
 
 func TestStartAndAttach(t *testing.T) {
@@ -255,7 +254,7 @@ func TestRaces(t *testing.T) {
 			if err != nil {
 				return nil, err
 			}
-			return vgirpc.NewStreamTransport(c, wire.Limits{}), nil
+			return vgirpc.NewStreamTransport(c, vgirpc.ClientOptions{}), nil
 		}, pool.Options{Max: 4, CheckAfter: 1})
 		noError(t, err)
 		client, about := vgirpc.NewClientOn(p, vgirpc.ClientOptions{}), newProcess().about

@@ -10,7 +10,7 @@
 //		if err != nil {
 //			return nil, err
 //		}
-//		return vgirpc.NewStreamTransport(c, wire.Limits{}), nil
+//		return vgirpc.NewStreamTransport(c, vgirpc.ClientOptions{}), nil
 //	}, pool.Options{Max: 16})
 //	client := vgirpc.NewClientOn(p, vgirpc.ClientOptions{})
 //

@@ -74,7 +74,7 @@ func serving(t *testing.T, s *vgirpc.Server) pool.Dial {
 		if err != nil {
 			return nil, err
 		}
-		return vgirpc.NewStreamTransport(c, wire.Limits{}), nil
+		return vgirpc.NewStreamTransport(c, vgirpc.ClientOptions{}), nil
 	}
 }
 
@@ -229,7 +229,7 @@ func TestConnectionLostInACall(t *testing.T) {
 			}
 			_ = peer.Close()
 		}()
-		return vgirpc.NewStreamTransport(near, wire.Limits{}), nil
+		return vgirpc.NewStreamTransport(near, vgirpc.ClientOptions{}), nil
 	}, pool.Options{CheckAfter: -1}, vgirpc.ClientOptions{})
 	for i := range 3 {
 		_, err := c.Echo.Call(t.Context(), client, vgitest.TextParams{Text: strconv.Itoa(i)})

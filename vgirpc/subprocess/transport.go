@@ -365,7 +365,7 @@ func launch(ctx context.Context, o *Options, client vgirpc.ClientOptions) (*work
 	err = greet(p, client.Limits)
 	inTime := stop()
 	if inTime && err == nil {
-		return &worker{process: p, transport: vgirpc.NewStreamTransport(connection{p}, client.Limits), born: time.Now()}, nil
+		return &worker{process: p, transport: vgirpc.NewStreamTransport(connection{p}, client), born: time.Now()}, nil
 	}
 	p.kill()
 	var typed *vgirpc.Error
