@@ -2,6 +2,8 @@ package httpclient
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -196,6 +198,9 @@ func (t *Transport) probe(ctx context.Context) (*Capabilities, time.Duration, er
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, -1, vgirpc.ContextError(ctx)
+		}
+		if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+			return nil, -1, t.lost(err) // it is as little trusted the next time
 		}
 		return nil, 0, t.lost(err)
 	}

@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -916,4 +918,30 @@ func TestUnaryAllocations(t *testing.T) {
 	if most := 14.0; got > most && !raceEnabled { // then pools forget
 		t.Errorf("%v allocations, want %v at most", got, most)
 	}
+}
+
+// counting counts the connections that it accepts.
+type counting struct {
+	net.Listener
+	n atomic.Int64
+}
+
+// Accept counts.
+func (l *counting) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err == nil {
+		l.n.Add(1)
+	}
+	return c, err
+}
+
+func TestACertificateThatIsNotTrustedIsAskedForOnce(t *testing.T) {
+	srv := httptest.NewUnstartedServer(http.NotFoundHandler())
+	l := &counting{Listener: srv.Listener}
+	srv.Listener = l
+	srv.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)
+	srv.StartTLS()
+	defer srv.Close()
+	_, err := httpclient.Dial(t.Context(), srv.URL, httpclient.Options{}, vgirpc.ClientOptions{})
+	equal(t, []any{vgirpc.CodeOf(err), l.n.Load()}, []any{vgirpc.Unavailable, int64(1)})
 }
