@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/vgirpc/vgirpc-go/auth/identity"
 	"github.com/vgirpc/vgirpc-go/vgirpc/worker"
 )
 
@@ -71,6 +72,8 @@ func (f *fixture) check() error {
 		return errors.New(strings.Join(refused, "; "))
 	case f.transportKind && f.hostedReverse:
 		return errors.New("--transport-kind-probe and --hosted-reverse exclude each other: they host different protocols")
+	case f.identity.value != identityOff && (f.flags.Changed("http-auth") || f.flags.Changed("http-proof")):
+		return errors.New("--identity has an authenticator of its own, and excludes --http-auth and --http-proof")
 	}
 	return nil
 }
@@ -141,10 +144,10 @@ func (f *fixture) addHTTPFlags(flags *pflag.FlagSet) {
 
 // addAuthFlags declares the flags of section 5.
 func (f *fixture) addAuthFlags(flags *pflag.FlagSet) {
-	f.identity = newChoice("off", "both", "introspect-only", "grants")
+	f.identity = newChoice(identityOff, identityBoth, identityIntrospectOnly, identityGrants)
 	f.proofMode = newChoice("require", "allow", "off")
 	flags.BoolVar(&f.stickyAuth, "sticky-auth", false, "HTTP callers name themselves in a header")
-	flags.Var(f.identity, "identity", "policy of the identity protocol over HTTP: not available yet")
+	flags.Var(f.identity, "identity", "host "+identity.Name+" with the fixture's policy; HTTP callers name themselves in a header")
 	flags.Var(f.proofMode, "proof-mode", "whether --http-proof demands a proof")
 	flags.StringVar(&f.proofOrigin, "proof-origin-id", "conformance-origin", "`ID` of this origin, for --http-proof")
 	flags.StringVar(&f.proofSecrets, "proof-secrets", "", "`KID:HEX,...` for --http-proof")

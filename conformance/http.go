@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/vgirpc/vgirpc-go/auth"
+	"github.com/vgirpc/vgirpc-go/auth/identity"
 	"github.com/vgirpc/vgirpc-go/auth/proof"
 	"github.com/vgirpc/vgirpc-go/httpserver"
 	"github.com/vgirpc/vgirpc-go/vgirpc"
@@ -23,8 +24,8 @@ const (
 )
 
 // http is what the worker serves over HTTP before the flags of package
-// workerhttp are applied.
-func (f *fixture) http() workerhttp.Options {
+// workerhttp are applied. id is what of the identity protocol is hosted.
+func (f *fixture) http(id *identity.Identity) workerhttp.Options {
 	sticky := &httpserver.Sticky{TTL: stickyTTL}
 	if !f.noStickyEcho {
 		sticky.EchoHeaders = map[string]string{stickyEcho: stickyEchoValue}
@@ -38,17 +39,17 @@ func (f *fixture) http() workerhttp.Options {
 					o.MaxRequestBytes = f.storage.threshold
 				}
 			}
-			return f.authenticate(o)
+			return f.authenticate(o, id)
 		},
 		Wrap: func(h *httpserver.Handler) http.Handler { return &withTestRoutes{h} },
 	}
 }
 
 // authenticate chooses who may call (CONTRACT.md, section 5).
-func (f *fixture) authenticate(o *httpserver.Options) (err error) {
+func (f *fixture) authenticate(o *httpserver.Options, id *identity.Identity) (err error) {
 	switch {
-	case f.identity.value != "off":
-		return errors.New("--identity: the identity protocol is not available yet")
+	case f.identity.value != identityOff:
+		o.Auth, err = id.Authenticator(auth.Func(byHeader))
 	case f.flags.Changed("http-auth"):
 		o.Auth = auth.Func(refuse)
 	case f.flags.Changed("http-proof"):
@@ -91,7 +92,9 @@ func refuse(r *http.Request) (vgirpc.Identity, error) {
 	}
 }
 
-// byHeader takes the caller's word for who it is.
+// byHeader takes the caller's word for who it is: anybody who reaches the port
+// can be anybody, and nothing but a test may have it. When a sign-in was is
+// passed on as it came; whoever needs it reads it.
 func byHeader(r *http.Request) (vgirpc.Identity, error) {
 	principal := r.Header.Get("X-Conformance-Principal")
 	switch {
@@ -102,7 +105,7 @@ func byHeader(r *http.Request) (vgirpc.Identity, error) {
 		}
 		return id, nil
 	case r.Header.Get("Authorization") != "":
-		return vgirpc.Identity{}, &auth.Failure{Reason: auth.InvalidCredential, Err: errors.New("bearers are for the identity protocol")}
+		return vgirpc.Identity{}, &auth.Failure{Reason: auth.InvalidCredential, Err: errors.New("a bearer is for the identity protocol")}
 	}
 	return vgirpc.Identity{}, nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/vgirpc/vgirpc-go/shm"
 	"github.com/vgirpc/vgirpc-go/vgirpc"
 	"github.com/vgirpc/vgirpc-go/vgirpc/worker"
 	"github.com/vgirpc/vgirpc-go/vgirpc/worker/workerhttp"
@@ -38,6 +39,11 @@ func Main(ctx context.Context, args []string) int {
 		ServerID: f.serverID,
 		Limits:   wire.Limits{MaxMessageBytes: maxMessageBytes, Budget: wire.NewBudget(maxBytesInFlight)},
 	}
+	if shm.Supported {
+		opts.SharedMemory = shm.Serve(shm.Options{
+			MinBatchBytes: shm.ParseMinBatchBytes(os.Getenv(shm.MinBatchVariable)), Limits: opts.Limits,
+		})
+	}
 	offload, err := f.storage.open(opts.Limits.Budget)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "vgi-worker: --fake-storage: %v\n", err)
@@ -54,6 +60,11 @@ func Main(ctx context.Context, args []string) int {
 		fmt.Fprintf(os.Stderr, "vgi-worker: %v\n", err)
 		return exitFailed
 	}
+	id, err := hostIdentity(server, f.identity.value)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "vgi-worker: --identity: %v\n", err)
+		return exitFailed
+	}
 	ctx = WithCancelProbe(ctx, NewCancelProbe(os.Getenv(ProbeFileVariable)))
-	return worker.Run(ctx, server, args, new(fixture), workerhttp.With(f.http()))
+	return worker.Run(ctx, server, args, new(fixture), workerhttp.With(f.http(id)))
 }

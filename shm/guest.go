@@ -42,7 +42,7 @@ func Serve(opts Options) func(*vgirpc.Peer) (vgirpc.SharedMemory, error) {
 	return func(peer *vgirpc.Peer) (vgirpc.SharedMemory, error) {
 		g := GuestOptions{Options: opts}
 		if peer.UID >= 0 {
-			uid := uint32(peer.UID) //nolint:gosec // as the kernel counts
+			uid := uint32(peer.UID)
 			g.UID = &uid
 		}
 		return NewGuest(g)

@@ -85,10 +85,14 @@ func decodeOne[T any](plan *codec.Plan, b *wire.Batch, into *T) error {
 
 // here reports a batch that is somewhere else.
 func here(b *wire.Batch) error {
-	if b.Kind() == wire.KindExternal {
+	switch b.Kind() {
+	case wire.KindExternal:
 		return Errorf(FailedPrecondition, "the answer is in external storage: set ClientOptions.Offload to fetch it")
+	case wire.KindSHM:
+		return Errorf(FailedPrecondition, "the answer is in shared memory: set ClientOptions.SharedMemory to use it")
+	default:
+		return nil
 	}
-	return nil
 }
 
 // Pending is a unary call that is under way.

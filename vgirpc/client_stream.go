@@ -271,7 +271,14 @@ func (t *streamTransport) next(req *ClientRequest, life wire.Lifetime) (*wire.Ba
 				req.OnLog(b.Meta)
 			}
 		case wire.KindSHM:
-			return t.shm.fetch(b)
+			fetched, err := t.shm.fetch(b)
+			if err == nil {
+				return fetched, nil
+			}
+			if drainErr := t.r.Drain(); drainErr != nil {
+				return nil, t.fail(drainErr)
+			}
+			return nil, err
 		default:
 			return b, nil
 		}

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -38,8 +39,8 @@ func work() int {
 		return 1
 	}
 	if len(os.Args) > 1 && os.Args[1] == "--unix" {
-		args := append(os.Args[1:], "--idle-timeout", "1") // the last one counts: nobody stays behind
-		return worker.Run(context.Background(), s, args)
+		// The last timeout counts: nobody stays behind.
+		return worker.Run(context.Background(), s, slices.Concat(os.Args[1:], []string{"--idle-timeout", "1"}))
 	}
 	stdio, err := vgirpc.TakeStdio()
 	if err != nil {
@@ -78,7 +79,7 @@ func serve(t *testing.T, l net.Listener) {
 // shortDir is a directory whose path leaves room for that of a socket.
 func shortDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "dial")
+	dir, err := os.MkdirTemp("/tmp", "dial") //nolint:usetesting // the path of a socket is bounded
 	if err != nil {
 		t.Fatal(err)
 	}
