@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"log/slog"
 	"net"
 	"slices"
 	"strconv"
@@ -16,7 +17,7 @@ import (
 // ClientOptions configure a [Client]. The zero value works.
 type ClientOptions struct {
 	// OnLog receives the messages that methods send to their caller, on the
-	// goroutine of the call. Without it they are dropped.
+	// goroutine of the call: see [LogTo]. Without it they are dropped.
 	OnLog func(ctx context.Context, log LogMessage)
 	// Limits bound what is read from the server.
 	Limits wire.Limits
@@ -38,6 +39,44 @@ type LogMessage struct {
 	Extra     json.RawMessage
 	ServerID  string
 	RequestID string
+}
+
+// LogTo is a [ClientOptions.OnLog] that writes messages to a logger, each at its
+// level.
+func LogTo(l *slog.Logger) func(context.Context, LogMessage) {
+	return func(ctx context.Context, m LogMessage) {
+		level := m.Level.slog()
+		if !l.Enabled(ctx, level) {
+			return
+		}
+		attrs := make([]slog.Attr, 0, 3)
+		if m.ServerID != "" {
+			attrs = append(attrs, slog.String("server_id", m.ServerID))
+		}
+		if m.RequestID != "" {
+			attrs = append(attrs, slog.String("request_id", m.RequestID))
+		}
+		if len(m.Extra) > 0 {
+			attrs = append(attrs, slog.Any("extra", m.Extra))
+		}
+		l.LogAttrs(ctx, level, m.Message, attrs...)
+	}
+}
+
+// slog is the level in the words of package slog, which has no TRACE.
+func (l Level) slog() slog.Level {
+	switch l {
+	case LevelTrace:
+		return slog.LevelDebug - 4
+	case LevelDebug:
+		return slog.LevelDebug
+	case LevelWarn:
+		return slog.LevelWarn
+	case LevelError:
+		return slog.LevelError
+	default:
+		return slog.LevelInfo
+	}
 }
 
 // Client calls methods over one transport. It may be used from many goroutines:
