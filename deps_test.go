@@ -28,9 +28,16 @@ var everywhere = []ban{
 		[]string{"github.com/apache/arrow-go/v18/arrow/compute/...", "github.com/apache/arrow-go/v18/parquet/..."},
 		"the one cast that it is wanted for doubles the binary: internal/cast does it",
 	},
-	{[]string{"github.com/apache/arrow-go/v18/arrow/flight/...", "google.golang.org/grpc/..."}, "another protocol"},
+	{[]string{"github.com/apache/arrow-go/v18/arrow/flight/..."}, "another protocol"},
 	{[]string{"expvar", "net/http/pprof"}, "being imported opens a route"},
 }
+
+// A ban that holds for every package but the drivers of clouds, which bring it
+// along.
+var (
+	noGRPC = ban{[]string{"google.golang.org/grpc/..."}, "another protocol"}
+	clouds = []string{"external/blobstore", "external/s3store", "external/gcsstore", "external/azurestore", "external/storetest"}
+)
 
 // What must not reach those who serve or call over byte streams alone.
 var (
@@ -84,6 +91,12 @@ var rooms = []room{
 	{"vgirpc/dial", []string{"vgirpc", "vgirpc/httpclient", "vgirpc/subprocess", "vgirpc/launch"}, http(noFlags, noTesting)},
 	// HTTP, and what goes with it: linked by the main that names it.
 	{"auth/...", []string{"vgirpc", "auth/..."}, http(noFlags, noTesting)},
+	{"external/blobstore", []string{"wire/...", "vgirpc", "external/..."}, []ban{noFlags, noTesting}},
+	{"external/s3store", []string{"wire/...", "vgirpc", "external/..."}, []ban{noFlags, noTesting}},
+	{"external/gcsstore", []string{"wire/...", "vgirpc", "external/..."}, []ban{noFlags, noTesting}},
+	{"external/azurestore", []string{"wire/...", "vgirpc", "external/..."}, []ban{noFlags, noTesting}},
+	{"external/storetest", []string{"..."}, nil},
+	{"external/internal/server", []string{"external/..."}, nil},
 	{"external/...", []string{"wire/...", "vgirpc", "external/..."}, http(noFlags, noTesting)},
 	{"httpserver/internal/...", []string{"wire/...", "vgirpc", "auth", "httpserver/internal/..."}, http(noFlags, noTesting)},
 	{"httpserver", []string{"wire/...", "vgirpc", "auth", "auth/proof", "external", "httpserver/internal/..."}, http(noFlags, noTesting)},
@@ -100,7 +113,6 @@ var rooms = []room{
 		[]string{"auth", "httpserver", "vgirpc", "vgirpc/dial", "vgirpc/httpclient", "vgirpc/subprocess", "vgirpc/worker"},
 		http(noTesting),
 	},
-	{"external/storetest", []string{"wire", "vgirpc", "external/..."}, nil},
 	// What exists because of the Python suite knows everything, and only the
 	// fixture's main and tests know it.
 	{"conformance/...", []string{"..."}, []ban{noTesting}},
@@ -197,7 +209,11 @@ func TestEveryPackageKeepsToItsRoom(t *testing.T) {
 					t.Errorf("%s imports %s, which is none of its business: it may know %q", name, other, rooms[i].knows)
 				}
 			}
-			for _, b := range slices.Concat(everywhere, rooms[i].bans) {
+			bans := slices.Concat(everywhere, rooms[i].bans)
+			if !slices.Contains(clouds, name) {
+				bans = append(bans, noGRPC)
+			}
+			for _, b := range bans {
 				if found := chain(all, path, b.packages); found != nil {
 					t.Errorf("banned: %s\nreason: %s", strings.Join(found, " → "), b.reason)
 				}

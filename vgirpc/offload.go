@@ -119,7 +119,7 @@ func (req *Request) Fetch(ctx context.Context, o Offload) (release func(), err e
 // fetch is Fetch for one kind of pointer.
 func (req *Request) fetch(ctx context.Context, o Offload, kind wire.Kind) (release func(), err error) {
 	if o == nil || req.Err != nil || req.Batch.Kind() != kind {
-		return nil, nil //nolint:nilerr // nothing to fetch
+		return nil, nil //nolint:nilerr,nilnil // nothing to fetch
 	}
 	fetched, release, err := o.Resolve(ctx, req.Batch, nil, nil)
 	if err != nil {
