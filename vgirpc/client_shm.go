@@ -45,7 +45,7 @@ func (s *sideChannel) negotiate(t *streamTransport) error {
 		return nil
 	}
 	s.asked = true
-	ask := capabilityRequest(wire.Pair{Key: wire.KeyTransportSHM, Value: "true"})
+	ask := CapabilityRequest(wire.Pair{Key: wire.KeyTransportSHM, Value: "true"})
 	if err := t.send(&ask); err != nil {
 		return err
 	}
@@ -72,16 +72,6 @@ func (s *sideChannel) negotiate(t *streamTransport) error {
 	}
 	s.memory = memory
 	return nil
-}
-
-// capabilityRequest is a request for the transport's capabilities.
-func capabilityRequest(own ...wire.Pair) wire.Batch {
-	meta := wire.Metadata{
-		{Key: wire.KeyMethod, Value: wire.MethodTransport}, {Key: wire.KeyRequestVersion, Value: wire.RequestVersion},
-	}
-	b := wire.EmptyBatch(wire.EmptySchema(), append(meta, own...))
-	b.Rows = 1
-	return b
 }
 
 // request is a request's batch as it is sent: with the segment's name, and in the

@@ -376,7 +376,7 @@ func (s *byteStream) refused(err error) error {
 // other than ours may take the input stream of a refused call for a request,
 // and answer it. The reply to a capability request cannot be mistaken.
 func (t *streamTransport) barrier() error {
-	ask := capabilityRequest()
+	ask := CapabilityRequest()
 	if err := t.send(&ask); err != nil {
 		return err
 	}

@@ -236,7 +236,7 @@ func transportOptions(c *vgirpc.Client) (func(context.Context) (wire.Metadata, e
 		return nil, err
 	}
 	return func(ctx context.Context) (wire.Metadata, error) {
-		ask := transportOptionsRequest()
+		ask := vgirpc.CapabilityRequest()
 		answer, release, err := c.CallBatch(ctx, m, &ask)
 		if err != nil {
 			return nil, err
@@ -244,14 +244,6 @@ func transportOptions(c *vgirpc.Client) (func(context.Context) (wire.Metadata, e
 		defer release()
 		return answer.Meta, nil
 	}, nil
-}
-
-func transportOptionsRequest() wire.Batch {
-	ask := wire.EmptyBatch(wire.EmptySchema(), wire.Metadata{
-		{Key: wire.KeyMethod, Value: wire.MethodTransport}, {Key: wire.KeyRequestVersion, Value: wire.RequestVersion},
-	})
-	ask.Rows = 1
-	return ask
 }
 
 // measured is what came of a load.

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/vgirpc/vgirpc-go/vgirpc"
 	"github.com/vgirpc/vgirpc-go/wire"
 )
 
@@ -115,7 +116,7 @@ func (p *httpProbe) call(ctx context.Context, path string, ask *wire.Batch, codi
 
 // transportOptions asks for the transport's options.
 func (p *httpProbe) transportOptions(ctx context.Context) (wire.Metadata, error) {
-	ask := transportOptionsRequest()
+	ask := vgirpc.CapabilityRequest()
 	got, err := p.call(ctx, wire.MethodTransport, &ask, "identity")
 	if err != nil {
 		return nil, err

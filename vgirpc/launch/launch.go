@@ -126,7 +126,7 @@ func (l *Launcher) Dial(ctx context.Context) (net.Conn, error) {
 			starts++
 		}
 		stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
-		err = greet(c)
+		err = vgirpc.Greet(c, wire.Limits{})
 		inTime := stop()
 		if inTime && err == nil {
 			return c, nil
@@ -358,24 +358,6 @@ func removeSocket(path string) error {
 		return fmt.Errorf("launch: stale socket: %w", err)
 	}
 	return nil
-}
-
-// greet asks the worker for its transport's options: any answer will do, a
-// refusal as well (WIRE_PROTOCOL section 15).
-func greet(rw io.ReadWriter) error {
-	ask := wire.EmptyBatch(wire.EmptySchema(), wire.Metadata{
-		{Key: wire.KeyMethod, Value: wire.MethodTransport}, {Key: wire.KeyRequestVersion, Value: wire.RequestVersion},
-	})
-	ask.Rows = 1
-	w := wire.NewWriter(rw)
-	if err := errors.Join(w.Open(ask.Schema), w.Batch(&ask), w.Close(), w.Flush()); err != nil {
-		return err
-	}
-	r := wire.NewReader(rw, wire.Limits{}, nil)
-	if _, err := r.NextStream(); err != nil {
-		return err
-	}
-	return r.Drain()
 }
 
 // ended reports whether err is that of a connection whose other end has gone.

@@ -116,10 +116,7 @@ func Ping(ctx context.Context, t vgirpc.Transport) error {
 	if err != nil {
 		return err
 	}
-	req := &vgirpc.ClientRequest{Method: m, Batch: wire.EmptyBatch(wire.EmptySchema(), wire.Metadata{
-		{Key: wire.KeyMethod, Value: wire.MethodTransport}, {Key: wire.KeyRequestVersion, Value: wire.RequestVersion},
-	})}
-	req.Batch.Rows = 1
+	req := &vgirpc.ClientRequest{Method: m, Batch: vgirpc.CapabilityRequest()}
 	_, release, err := t.Call(ctx, req)
 	if err == nil {
 		release()

@@ -362,7 +362,7 @@ func launch(ctx context.Context, o *Options, client vgirpc.ClientOptions) (*work
 		return nil, err
 	}
 	stop := context.AfterFunc(ctx, p.interrupt)
-	err = greet(p, client.Limits)
+	err = vgirpc.Greet(p, client.Limits)
 	inTime := stop()
 	if inTime && err == nil {
 		return &worker{process: p, transport: vgirpc.NewStreamTransport(connection{p}, client), born: time.Now()}, nil
@@ -379,22 +379,4 @@ func launch(ctx context.Context, o *Options, client vgirpc.ClientOptions) (*work
 	default:
 		return nil, nonsense(err, p.exit.Stderr)
 	}
-}
-
-// greet asks the worker for its transport's options: any answer will do, a
-// refusal as well (WIRE_PROTOCOL section 15).
-func greet(rw io.ReadWriter, limits wire.Limits) error {
-	ask := wire.EmptyBatch(wire.EmptySchema(), wire.Metadata{
-		{Key: wire.KeyMethod, Value: wire.MethodTransport}, {Key: wire.KeyRequestVersion, Value: wire.RequestVersion},
-	})
-	ask.Rows = 1
-	w := wire.NewWriter(rw)
-	if err := errors.Join(w.Open(ask.Schema), w.Batch(&ask), w.Close(), w.Flush()); err != nil {
-		return err
-	}
-	r := wire.NewReader(rw, limits, nil)
-	if _, err := r.NextStream(); err != nil {
-		return err
-	}
-	return r.Drain()
 }
