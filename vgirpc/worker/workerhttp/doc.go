@@ -26,7 +26,9 @@
 //	--tls-client-ca PATH        demand certificates of clients
 //
 // The environment has VGI_RPC_TOKEN_KEY and VGI_RPC_TOKEN_KEY_FILE, for keys that
-// should not be seen in a list of processes, and VGI_HTTP_DISABLE_ZSTD=1. Flags
+// should not be seen in a list of processes, VGI_RPC_GRANT_KEYS and its kin, which
+// let callers in with sealed grants (package auth/grant), and
+// VGI_HTTP_DISABLE_ZSTD=1. Flags
 // go before the environment, and both before what the program set.
 //
 // The first signal ends such a worker in good order, as it does any other: no

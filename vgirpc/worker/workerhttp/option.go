@@ -15,6 +15,8 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/vgirpc/vgirpc-go/auth"
+	"github.com/vgirpc/vgirpc-go/auth/grant"
+	"github.com/vgirpc/vgirpc-go/auth/identity"
 	"github.com/vgirpc/vgirpc-go/httpserver"
 	"github.com/vgirpc/vgirpc-go/vgirpc"
 	"github.com/vgirpc/vgirpc-go/vgirpc/worker"
@@ -125,6 +127,9 @@ func (o *option) build(ctx context.Context, s *vgirpc.Server, t *transport) erro
 	if err := o.applyTokens(&handler, serve.Logger); err != nil {
 		return err
 	}
+	if err := applyGrants(s, &handler); err != nil {
+		return err
+	}
 	if o.opts.Configure != nil {
 		if err := o.opts.Configure(ctx, &handler); err != nil {
 			return err
@@ -196,6 +201,23 @@ func (o *option) applyKeys(h *httpserver.Options) error {
 		}
 		h.Keys = keys
 		return nil
+	}
+	return nil
+}
+
+// applyGrants mints sealed grants for callers, and lets callers in with them,
+// when the environment has the keys.
+func applyGrants(s *vgirpc.Server, h *httpserver.Options) error {
+	keys, configured, err := grant.FromEnv(os.Getenv)
+	if err != nil || !configured {
+		return err
+	}
+	id, err := identity.Host(s, identity.Options{Grants: keys})
+	if err != nil {
+		return err
+	}
+	if h.Auth, err = id.Authenticator(h.Auth); err != nil {
+		return fmt.Errorf("%s: %w", grant.EnvKeys, err)
 	}
 	return nil
 }

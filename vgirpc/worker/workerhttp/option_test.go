@@ -2,7 +2,9 @@ package workerhttp_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -10,14 +12,17 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/vgirpc/vgirpc-go/auth/identity"
 	"github.com/vgirpc/vgirpc-go/httpserver"
 	"github.com/vgirpc/vgirpc-go/vgirpc"
+	"github.com/vgirpc/vgirpc-go/vgirpc/httpclient"
 	"github.com/vgirpc/vgirpc-go/vgirpc/worker"
 	"github.com/vgirpc/vgirpc-go/vgirpc/worker/workerhttp"
 )
@@ -230,6 +235,39 @@ func TestFlagsReachTheHandler(t *testing.T) {
 	}
 }
 
+func TestGrantKeysOfTheEnvironmentBringIdentityAlong(t *testing.T) {
+	for want, env := range map[bool][]string{
+		false: nil,
+		true: {
+			"VGI_RPC_GRANT_KEYS=" + base64.StdEncoding.EncodeToString(bytes.Repeat([]byte("k"), 32)), "VGI_RPC_GRANT_AUDIENCE=here",
+		},
+	} {
+		base := start(t, env, "--http").url(t, "http")
+		c, err := httpclient.Dial(t.Context(), base, httpclient.Options{}, vgirpc.ClientOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		list, err := c.Describe(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		hosted := slices.ContainsFunc(list.Protocols, func(p vgirpc.ProtocolSummary) bool { return p.Protocol == identity.Name })
+		if hosted != want {
+			t.Errorf("with %q it hosts %v", env, list.Protocols)
+		}
+		_ = c.Close()
+		header := http.Header{"Authorization": {"Bearer vgig1.nonsense"}}
+		c, err = httpclient.Dial(t.Context(), base, httpclient.Options{Header: header}, vgirpc.ClientOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err = c.Describe(t.Context()); (vgirpc.CodeOf(err) == vgirpc.Unauthenticated) != want {
+			t.Errorf("a grant that is none, with %q: %v", env, err)
+		}
+		_ = c.Close()
+	}
+}
+
 func TestCommandLinesThatMakeNoSense(t *testing.T) {
 	for _, tt := range []struct {
 		args string
@@ -247,6 +285,7 @@ func TestCommandLinesThatMakeNoSense(t *testing.T) {
 		{"--http --token-key-file /nowhere", nil, "--token-key-file"},
 		{"--http", []string{"VGI_RPC_TOKEN_KEY=short"}, "VGI_RPC_TOKEN_KEY"},
 		{"--http", []string{"VGI_HTTP_DISABLE_ZSTD=maybe"}, "VGI_HTTP_DISABLE_ZSTD"},
+		{"--http", []string{"VGI_RPC_GRANT_KEYS=short"}, "VGI_RPC_GRANT_KEYS"},
 		{"--http --sticky-ttl -1", nil, "--sticky-ttl"},
 		{"--http --bearer-tokens /nowhere", nil, "--bearer-tokens"},
 		{"--http --tls-cert x", nil, "want both"},
