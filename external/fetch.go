@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -31,14 +32,14 @@ func (o *Offload) fetch(ctx context.Context, rawURL string, m *intake) ([]byte, 
 		if err := o.policy.check(u); err != nil {
 			return nil, err
 		}
-		resp, err := o.get(ctx, u)
+		resp, err := o.get(ctx, u, nil)
 		if err != nil {
 			return nil, err
 		}
 		next, err := redirect(resp, u)
 		if err != nil || next == nil {
 			if err == nil {
-				err = o.readBody(resp, u, m)
+				err = o.readBody(ctx, resp, u, m)
 			}
 			finish(resp)
 			return m.buf, err
@@ -52,8 +53,8 @@ func (o *Offload) fetch(ctx context.Context, rawURL string, m *intake) ([]byte, 
 	}
 }
 
-// get requests one URL.
-func (o *Offload) get(ctx context.Context, u *url.URL) (*http.Response, error) {
+// get requests one URL, with extra headers.
+func (o *Offload) get(ctx context.Context, u *url.URL, extra http.Header) (*http.Response, error) {
 	req := (&http.Request{
 		Method: http.MethodGet, URL: u, Host: u.Host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: http.Header{"Accept-Encoding": acceptEncoding, "User-Agent": userAgent},
@@ -62,6 +63,7 @@ func (o *Offload) get(ctx context.Context, u *url.URL) (*http.Response, error) {
 		password, _ := u.User.Password()
 		req.SetBasicAuth(u.User.Username(), password)
 	}
+	maps.Copy(req.Header, extra)
 	resp, err := o.transport.RoundTrip(req)
 	switch {
 	case err == nil:
@@ -112,13 +114,15 @@ func redirect(resp *http.Response, u *url.URL) (*url.URL, error) {
 }
 
 // readBody reads and decodes an object into m.
-func (o *Offload) readBody(resp *http.Response, u *url.URL, m *intake) error {
+func (o *Offload) readBody(ctx context.Context, resp *http.Response, u *url.URL, m *intake) error {
 	limit := o.opts.MaxFetchBytes
 	if resp.ContentLength > limit {
 		return refusef(vgirpc.ResourceExhausted, "fetch refused: Content-Length %d exceeds max_fetch_bytes (%d) at %s",
 			resp.ContentLength, limit, redactURL(u))
 	}
-	encoded := &capped{r: resp.Body, left: limit}
+	body, closeBody := o.ranges(ctx, resp, u, m.budget)
+	defer closeBody()
+	encoded := &capped{r: body, left: limit}
 	decoded, closer, hint, err := decode(encoded, resp, o.opts.MaxDecodedBytes)
 	if err == nil {
 		err = m.fill(decoded, hint, o.opts.MaxDecodedBytes)
@@ -128,7 +132,7 @@ func (o *Offload) readBody(resp *http.Response, u *url.URL, m *intake) error {
 	case encoded.left < 0:
 		return refusef(vgirpc.ResourceExhausted, "fetch exceeded max_fetch_bytes (%d bytes) at %s", limit, redactURL(u))
 	case encoded.err != nil: // of the network, whatever the decoder made of it
-		return transientf("GET %s: %s", redactURL(u), redactError(encoded.err))
+		return broken(u, encoded.err)
 	case errors.Is(err, errTooLong), errors.Is(err, zstd.ErrDecoderSizeExceeded):
 		return refusef(vgirpc.ResourceExhausted, "decoded body exceeded max_decompressed_bytes (%d) at %s",
 			o.opts.MaxDecodedBytes, redactURL(u))
@@ -140,6 +144,17 @@ func (o *Offload) readBody(resp *http.Response, u *url.URL, m *intake) error {
 		return refusef(vgirpc.DataLoss, "object at %s does not decompress: %v", redactURL(u), err)
 	}
 	return err
+}
+
+// broken is an error of reading a body as one of an attempt.
+func broken(u *url.URL, err error) error {
+	if failure, ok := errors.AsType[*vgirpc.Error](err); ok {
+		return failure
+	}
+	if again, ok := errors.AsType[*transient](err); ok {
+		return again
+	}
+	return transientf("GET %s: %s", redactURL(u), redactError(err))
 }
 
 var (

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -62,15 +63,22 @@ const (
 	DefaultRetryDelay    = 500 * time.Millisecond
 	DefaultTimeout       = 60 * time.Second
 
+	DefaultParallelFrom = 64 << 20
+	DefaultRangeBytes   = 8 << 20
+	DefaultRanges       = 8
+
 	decodedFactor = 16 // MaxDecodedBytes for each MaxFetchBytes
 	maxAttempts   = 3  // WIRE_PROTOCOL section 12
+	maxRanges     = 64
 	mostBytes     = 1 << 60
 )
 
 // Options configure an [Offload]. The zero value resolves pointers to public
 // https URLs, and uploads nothing.
 type Options struct {
-	// Store takes what is uploaded; nil leaves every batch where it is.
+	// Store takes what is uploaded; nil leaves every batch where it is. Where a
+	// Store's method Origins() []string says that its objects are found may be
+	// fetched from, whatever AllowedOrigins are.
 	Store Store
 	// Threshold is the size in bytes, as [wire.Batch.Bytes] counts it, from
 	// which a batch leaves. 1 MiB when 0; 1 is every batch with rows.
@@ -102,6 +110,16 @@ type Options struct {
 	// Timeout bounds each attempt, from connecting to the last byte. 60 s when
 	// 0.
 	Timeout time.Duration
+	// ParallelFrom is the size in bytes, as stored, from which an object is
+	// fetched in ranges, several at once, if storage can serve them and can
+	// tell that the object stayed the same. 64 MiB when 0; negative never does.
+	ParallelFrom int64
+	// RangeBytes is the size of a range. 8 MiB when 0.
+	RangeBytes int64
+	// Ranges is how many are fetched, or wait to be decoded, at once: their
+	// memory is counted by Budget, and taken from nowhere if it refuses. 8 when
+	// 0.
+	Ranges int
 	// TLS is for storage with certificates of its own; nil has the system's
 	// roots. It is cloned.
 	TLS *tls.Config
@@ -125,10 +143,15 @@ func (o Options) withDefaults() Options {
 	pick(&o.Threshold, DefaultThreshold)
 	pick(&o.MaxFetchBytes, DefaultMaxFetchBytes)
 	pick(&o.MaxDecodedBytes, decodedFactor*min(o.MaxFetchBytes, mostBytes/decodedFactor))
+	pick(&o.ParallelFrom, DefaultParallelFrom)
+	pick(&o.RangeBytes, DefaultRangeBytes)
 	pick((*int64)(&o.RetryDelay), int64(DefaultRetryDelay))
 	pick((*int64)(&o.Timeout), int64(DefaultTimeout))
 	if o.MaxRedirects == 0 {
 		o.MaxRedirects = DefaultMaxRedirects
+	}
+	if o.Ranges == 0 {
+		o.Ranges = DefaultRanges
 	}
 	if o.Attempts == 0 {
 		o.Attempts = DefaultAttempts
@@ -155,12 +178,17 @@ func (o Options) validate() error {
 		{"Threshold", o.Threshold},
 		{"MaxFetchBytes", o.MaxFetchBytes},
 		{"MaxDecodedBytes", o.MaxDecodedBytes},
+		{"RangeBytes", o.RangeBytes},
+		{"Ranges", int64(o.Ranges)},
 		{"RetryDelay", int64(o.RetryDelay)},
 		{"Timeout", int64(o.Timeout)},
 	} {
 		if f.value < 0 || f.value > mostBytes {
 			return fmt.Errorf("external: option %s is %d: want 0 for the default, or 1 to %d", f.name, f.value, int64(mostBytes))
 		}
+	}
+	if o.Ranges > maxRanges {
+		return fmt.Errorf("external: option Ranges is %d: want 1 to %d, or 0 for the default", o.Ranges, maxRanges)
 	}
 	if o.Attempts < 1 || o.Attempts > maxAttempts {
 		return fmt.Errorf("external: option Attempts is %d: want 1 to %d, or 0 for the default", o.Attempts, maxAttempts)
@@ -190,7 +218,11 @@ func New(opts Options) (*Offload, error) {
 	if err := opts.validate(); err != nil {
 		return nil, err
 	}
-	policy, err := newPolicy(opts.AllowedOrigins)
+	allowed := opts.AllowedOrigins
+	if s, ok := opts.Store.(interface{ Origins() []string }); ok {
+		allowed = slices.Concat(allowed, s.Origins())
+	}
+	policy, err := newPolicy(allowed)
 	if err != nil {
 		return nil, err
 	}
@@ -200,7 +232,7 @@ func New(opts Options) (*Offload, error) {
 		TLSClientConfig:     opts.TLS.Clone(), // nil stays nil
 		ForceAttemptHTTP2:   true,
 		DisableCompression:  true, // the decoded size is for this package to bound
-		MaxIdleConnsPerHost: 16,
+		MaxIdleConnsPerHost: max(16, opts.Ranges),
 		IdleConnTimeout:     90 * time.Second,
 		TLSHandshakeTimeout: 10 * time.Second,
 	}

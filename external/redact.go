@@ -50,3 +50,25 @@ func endOfContext(err error) error {
 	}
 	return nil
 }
+
+// Redacted is err without anything secret of the URLs in it, for what must not
+// show more than [Redact] does. Nothing of err can be reached from it, except
+// that it still is [context.Canceled] or [context.DeadlineExceeded]. Nil stays
+// nil.
+func Redacted(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &redacted{text: redactError(err), end: endOfContext(err)}
+}
+
+type redacted struct {
+	text string
+	end  error
+}
+
+// Error is the text.
+func (r *redacted) Error() string { return r.text }
+
+// Unwrap is the end of a context, or nil.
+func (r *redacted) Unwrap() error { return r.end }

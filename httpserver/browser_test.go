@@ -104,7 +104,7 @@ func requestsOfPages(t *testing.T) map[string]string {
 	t.Helper()
 	bodies := map[string]func(*vgirpc.Client) error{
 		"echo_string": func(c *vgirpc.Client) error {
-			_, err := conformance.EchoString.Call(t.Context(), c, conformance.Value[string]{Value: "across the border"})
+			_, err := conformance.EchoString.Call(t.Context(), c, conformance.Value[string]{Value: "across the border" + strings.Repeat(" and back", 200)})
 			return err
 		},
 		"echo_bool": func(c *vgirpc.Client) error {
