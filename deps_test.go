@@ -90,6 +90,7 @@ var rooms = []room{
 	{"vgirpc/launch", []string{"wire", "vgirpc"}, light(noTesting)},
 	{"vgirpc/dial", []string{"vgirpc", "vgirpc/httpclient", "vgirpc/subprocess", "vgirpc/launch"}, http(noFlags, noTesting)},
 	// HTTP, and what goes with it: linked by the main that names it.
+	{"auth/jwt", []string{"vgirpc", "auth/..."}, []ban{noTelemetry, noCloud, noFlags, noTesting}},
 	{"auth/...", []string{"vgirpc", "auth/..."}, http(noFlags, noTesting)},
 	{"external/blobstore", []string{"wire/...", "vgirpc", "external/..."}, []ban{noFlags, noTesting}},
 	{"external/s3store", []string{"wire/...", "vgirpc", "external/..."}, []ban{noFlags, noTesting}},
