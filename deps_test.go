@@ -111,7 +111,7 @@ var rooms = []room{
 	{"examples/duckdb", []string{"vgirpc", "vgirpc/worker"}, light(noTesting)},
 	{
 		"examples/transports/...",
-		[]string{"auth", "httpserver", "vgirpc", "vgirpc/dial", "vgirpc/httpclient", "vgirpc/subprocess", "vgirpc/worker"},
+		[]string{"auth", "httpserver", "shm", "vgirpc", "vgirpc/dial", "vgirpc/httpclient", "vgirpc/subprocess", "vgirpc/worker"},
 		http(noTesting),
 	},
 	// What exists because of the Python suite knows everything, and only the

@@ -49,6 +49,7 @@ func TestThePagesOfTransportsShowProgramsThatRun(t *testing.T) {
 		{"tcp.md", []string{"tcp", "tls"}},
 		{"http.md", []string{"http"}},
 		{"inproc.md", []string{"inproc"}},
+		{"shm.md", []string{"shm"}},
 	} {
 		t.Run(tt.page, func(t *testing.T) {
 			page := read(t, filepath.Join(root, "docs/transports", tt.page))
