@@ -102,7 +102,8 @@ var rooms = []room{
 	{"httpserver/internal/...", []string{"wire/...", "vgirpc", "auth", "httpserver/internal/..."}, http(noFlags, noTesting)},
 	{"httpserver", []string{"wire/...", "vgirpc", "auth", "auth/proof", "external", "httpserver/internal/..."}, http(noFlags, noTesting)},
 	{"vgirpc/httpclient/...", []string{"wire/...", "vgirpc", "vgirpc/httpclient/..."}, http(noFlags, noTesting)},
-	{"vgirpc/worker/workerhttp", []string{"vgirpc", "vgirpc/worker", "httpserver", "auth", "auth/grant", "auth/identity"}, http(noTesting)},
+	{"vgirpc/worker/workerhttp", []string{"vgirpc", "vgirpc/worker", "httpserver", "external", "auth", "auth/grant", "auth/identity"}, http(noTesting)},
+	{"vgirpc/worker/workerstorage", []string{"vgirpc", "vgirpc/worker", "external", "external/localstore"}, http(noTesting)},
 	{"observability", []string{"vgirpc"}, light(noFlags, noTesting)},
 	{"examples/hello/...", []string{"vgirpc", "vgirpc/worker", "vgirpc/subprocess", "examples/hello/..."}, light(noTesting)},
 	{"examples", nil, nil}, // only tests, which run the examples

@@ -244,6 +244,13 @@ func New(opts Options) (*Offload, error) {
 	return o, nil
 }
 
+// Uploads is the store as a place where clients may put what is too large to send,
+// nil when it hands out none.
+func (o *Offload) Uploads() UploadURLs {
+	uploads, _ := o.opts.Store.(UploadURLs)
+	return uploads
+}
+
 // Close closes the connections that are not in use. Fetches under way go on.
 func (o *Offload) Close() error {
 	if t, ok := o.transport.(interface{ CloseIdleConnections() }); ok {

@@ -17,6 +17,7 @@ import (
 	"github.com/vgirpc/vgirpc-go/auth"
 	"github.com/vgirpc/vgirpc-go/auth/grant"
 	"github.com/vgirpc/vgirpc-go/auth/identity"
+	"github.com/vgirpc/vgirpc-go/external"
 	"github.com/vgirpc/vgirpc-go/httpserver"
 	"github.com/vgirpc/vgirpc-go/vgirpc"
 	"github.com/vgirpc/vgirpc-go/vgirpc/worker"
@@ -129,6 +130,9 @@ func (o *option) build(ctx context.Context, s *vgirpc.Server, t *transport) erro
 	}
 	if err := applyGrants(s, &handler); err != nil {
 		return err
+	}
+	if storage, ok := s.Offload().(interface{ Uploads() external.UploadURLs }); ok && handler.Uploads == nil {
+		handler.Uploads = storage.Uploads()
 	}
 	if o.opts.Configure != nil {
 		if err := o.opts.Configure(ctx, &handler); err != nil {

@@ -1,0 +1,153 @@
+package workerstorage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/vgirpc/vgirpc-go/external"
+	"github.com/vgirpc/vgirpc-go/external/localstore"
+	"github.com/vgirpc/vgirpc-go/vgirpc"
+	"github.com/vgirpc/vgirpc-go/vgirpc/worker"
+)
+
+// Options are what a program sets, where a flag says nothing else. The zero value
+// works.
+type Options struct {
+	// URL is the storage, "" for none.
+	URL string
+	// Stores open storage by the scheme of its URL, besides mem and file. A
+	// store that is an io.Closer is closed when the worker ends. ttl is how
+	// long its URLs should work.
+	Stores map[string]func(ctx context.Context, url string, ttl time.Duration) (external.Store, error)
+	// External configures what moves batches there. Its Store is that of the
+	// URL.
+	External external.Options
+}
+
+// Option adds storage to a worker.
+func Option(opts Options) worker.Option { return &option{opts: opts} }
+
+// option is the flags.
+type option struct {
+	opts        Options
+	flags       *pflag.FlagSet
+	threshold   int64
+	compression string
+	ttlSeconds  float64
+	listen      string
+	baseURL     string
+}
+
+// AddFlags declares the flags.
+func (o *option) AddFlags(flags *pflag.FlagSet) {
+	o.flags = flags
+	flags.StringVar(&o.opts.URL, "storage", o.opts.URL, "let large batches leave for the storage at `URL`, mem:// or file:///path among others")
+	flags.Int64Var(&o.threshold, "externalize-threshold", 0, "batches of `N` bytes or more leave (default 1 MiB)")
+	flags.StringVar(&o.compression, "storage-compression", "", "`CODING` of what leaves: none, zstd or gzip")
+	flags.Float64Var(&o.ttlSeconds, "storage-ttl", 0, "URLs of the storage work for `SECONDS` (default one hour)")
+	flags.StringVar(&o.listen, "storage-listen", "127.0.0.1:0", "`ADDRESS` to serve mem:// and file:// storage on")
+	flags.StringVar(&o.baseURL, "storage-base-url", "", "`URL` at which others reach that address")
+}
+
+// Apply opens the storage.
+func (o *option) Apply(ctx context.Context, setup *worker.Setup) error {
+	if o.opts.URL == "" {
+		return o.unused()
+	}
+	opts, ttl, err := o.external()
+	if err != nil {
+		return err
+	}
+	if opts.Store, err = o.open(ctx, ttl, setup.Server()); err != nil {
+		return fmt.Errorf("--storage: %s", redact(err, o.opts.URL))
+	}
+	if opts.Logger == nil {
+		opts.Logger = setup.Server().Logger()
+	}
+	if opts.Budget == nil {
+		opts.Budget = setup.Server().Limits().Budget
+	}
+	offload, err := external.New(opts)
+	if err != nil {
+		return errors.Join(fmt.Errorf("--storage: %w", err), closeStore(opts.Store))
+	}
+	setup.AtExit(func(context.Context) error { return errors.Join(offload.Close(), closeStore(opts.Store)) })
+	return setup.Server().Configure(func(s *vgirpc.ServerOptions) { s.Offload = offload })
+}
+
+// unused refuses flags that say how to use a storage that there is not.
+func (o *option) unused() error {
+	for _, name := range []string{"externalize-threshold", "storage-compression", "storage-ttl", "storage-listen", "storage-base-url"} {
+		if o.flags.Changed(name) {
+			return fmt.Errorf("--%s: there is no --storage", name)
+		}
+	}
+	return nil
+}
+
+// external is what the flags say of the batches.
+func (o *option) external() (external.Options, time.Duration, error) {
+	opts := o.opts.External
+	if o.flags.Changed("externalize-threshold") {
+		if o.threshold < 1 {
+			return opts, 0, fmt.Errorf("--externalize-threshold %d: want at least 1", o.threshold)
+		}
+		opts.Threshold = o.threshold
+	}
+	switch c := external.Compression(o.compression); c {
+	case "":
+	case external.None, external.Zstd, external.Gzip:
+		opts.Compression = c
+	default:
+		return opts, 0, fmt.Errorf("--storage-compression %q: want none, zstd or gzip", o.compression)
+	}
+	if !o.flags.Changed("storage-ttl") {
+		return opts, 0, nil
+	}
+	if !(o.ttlSeconds >= 1 && o.ttlSeconds < math.MaxInt32) {
+		return opts, 0, fmt.Errorf("--storage-ttl %v: want a number of seconds, at least 1", o.ttlSeconds)
+	}
+	return opts, time.Duration(o.ttlSeconds * float64(time.Second)), nil
+}
+
+// open opens the storage at the URL. ttl is 0 for the default of each.
+func (o *option) open(ctx context.Context, ttl time.Duration, s *vgirpc.Server) (external.Store, error) {
+	scheme, _, ok := strings.Cut(o.opts.URL, ":")
+	if open := o.opts.Stores[scheme]; ok && open != nil {
+		for _, name := range []string{"storage-listen", "storage-base-url"} {
+			if o.flags.Changed(name) {
+				return nil, fmt.Errorf("--%s is for mem:// and file:// storage, which the worker serves itself", name)
+			}
+		}
+		return open(ctx, o.opts.URL, ttl)
+	}
+	if scheme != "mem" && scheme != "file" {
+		known := []string{"file", "mem"}
+		for name := range o.opts.Stores {
+			known = append(known, name)
+		}
+		slices.Sort(known)
+		return nil, fmt.Errorf("scheme %.32q: this worker knows %s", scheme, strings.Join(known, ", "))
+	}
+	return localstore.Start(o.listen, localstore.Options{URL: o.opts.URL, BaseURL: o.baseURL, TTL: ttl, Logger: s.Logger()})
+}
+
+// redact is an error's text without a URL that may hold a secret.
+func redact(err error, url string) string {
+	return strings.ReplaceAll(err.Error(), url, external.Redact(url))
+}
+
+func closeStore(s external.Store) error {
+	if c, ok := s.(io.Closer); ok {
+		return c.Close()
+	}
+	return nil
+}
