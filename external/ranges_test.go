@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -169,7 +170,7 @@ func TestAnObjectThatChangesUnderTheFetchIsRefused(t *testing.T) {
 			http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(raw))
 		}), vgirpc.DataLoss, "changed"},
 		{"the same tag, another size", later(func(w http.ResponseWriter, r *http.Request) {
-			http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(append(raw, 0)))
+			http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(slices.Concat(raw, []byte{0})))
 		}), vgirpc.DataLoss, "changed"},
 		{"another coding", later(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Encoding", "gzip")
