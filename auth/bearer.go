@@ -154,7 +154,7 @@ func (b *Bearer) Authenticate(r *http.Request) (vgirpc.Identity, error) {
 	if b.opts.File != "" && b.opts.Poll > 0 {
 		b.pollFile()
 	}
-	token, err := bearerToken(r)
+	token, err := TokenOf(r)
 	if err != nil {
 		return vgirpc.Identity{}, err
 	}
@@ -174,8 +174,11 @@ func (b *Bearer) Authenticate(r *http.Request) (vgirpc.Identity, error) {
 	return id, nil
 }
 
-// bearerToken is the token of the request's one Authorization header.
-func bearerToken(r *http.Request) (string, error) {
+// TokenOf is the token of the request's one Authorization header (RFC 6750
+// section 2.1), for authenticators that read it in their own way. The error is a
+// [*Failure]. Bytes that no token has are refused: they could make one kind of
+// token look like another.
+func TokenOf(r *http.Request) (string, error) {
 	values := r.Header["Authorization"]
 	if len(values) == 0 || (len(values) == 1 && values[0] == "") {
 		return "", &Failure{Reason: MissingCredential, Err: errors.New("no Authorization header")}
@@ -185,11 +188,13 @@ func bearerToken(r *http.Request) (string, error) {
 	}
 	scheme, token, _ := strings.Cut(values[0], " ")
 	token = strings.Trim(token, " ")
-	if !strings.EqualFold(scheme, "Bearer") {
+	switch {
+	case !strings.EqualFold(scheme, "Bearer"):
 		return "", &Failure{Reason: InvalidCredential, Err: errors.New("the Authorization header's scheme is not Bearer")}
-	}
-	if token == "" {
+	case token == "":
 		return "", &Failure{Reason: InvalidCredential, Err: errors.New("an empty bearer token")}
+	case strings.ContainsFunc(token, func(c rune) bool { return c <= ' ' || c > '~' }):
+		return "", &Failure{Reason: InvalidCredential, Err: errors.New("a bearer token is visible ASCII")}
 	}
 	return token, nil
 }

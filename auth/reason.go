@@ -129,7 +129,7 @@ func triesNext(err error) bool {
 		return refused && reason == Unauthorized
 	}
 	for ; ok; f, ok = errors.AsType[*Failure](f.Err) {
-		if f.Final {
+		if f.Final || f.Reason == InsufficientScope {
 			return false
 		}
 	}

@@ -68,10 +68,6 @@ func (id *Identity) Bearers() []auth.Authenticator {
 // Refusals are made once: an answer says the reason alone, and the causes hold
 // nothing of a request.
 var (
-	errNone      = refused(auth.MissingCredential, "no Authorization header")
-	errMany      = refused(auth.InvalidCredential, "more than one Authorization header")
-	errScheme    = refused(auth.InvalidCredential, "the Authorization header's scheme is not Bearer")
-	errForm      = refused(auth.InvalidCredential, "a bearer token is visible ASCII without blanks")
 	errOther     = refused(auth.InvalidCredential, "not a sealed grant")
 	errNotShown  = refused(auth.InvalidCredential, "a sealed grant, a JWS or too long a token is not resolved")
 	errUnknown   = refused(auth.InvalidCredential, "the bearer token did not resolve")
@@ -86,7 +82,7 @@ func refused(reason auth.Reason, why string) error {
 // is refused for good: it must not get a second chance from whoever resolves
 // tokens.
 func (id *Identity) byGrant(r *http.Request) (vgirpc.Identity, error) {
-	token, err := bearer(r)
+	token, err := auth.TokenOf(r)
 	if err != nil {
 		return vgirpc.Identity{}, err
 	}
@@ -109,7 +105,7 @@ func (id *Identity) byGrant(r *http.Request) (vgirpc.Identity, error) {
 
 // byToken accepts tokens that the application resolves.
 func (id *Identity) byToken(r *http.Request) (vgirpc.Identity, error) {
-	token, err := bearer(r)
+	token, err := auth.TokenOf(r)
 	if err != nil {
 		return vgirpc.Identity{}, err
 	}
@@ -139,30 +135,3 @@ func anonymous(r *http.Request) (vgirpc.Identity, error) {
 
 // absent reports whether there is no Authorization header, or an empty one.
 func absent(values []string) bool { return len(values) == 0 || (len(values) == 1 && values[0] == "") }
-
-// bearer is the token of the request's one Authorization header (RFC 6750
-// section 2.1). Bytes that no token has are refused here: they could make a JWS
-// look like something else.
-func bearer(r *http.Request) (string, error) {
-	values := r.Header["Authorization"]
-	switch {
-	case absent(values):
-		return "", errNone
-	case len(values) > 1:
-		return "", errMany
-	}
-	scheme, token, _ := strings.Cut(values[0], " ")
-	if !strings.EqualFold(scheme, "Bearer") {
-		return "", errScheme
-	}
-	token = strings.Trim(token, " ")
-	for i := range len(token) {
-		if token[i] <= ' ' || token[i] > '~' {
-			return "", errForm
-		}
-	}
-	if token == "" {
-		return "", errForm
-	}
-	return token, nil
-}

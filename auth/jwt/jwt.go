@@ -149,7 +149,10 @@ func (a *Authenticator) Ready() error {
 // [auth.InvalidCredential] otherwise; with [auth.Unavailable] when the token's
 // key is not known and its issuer cannot be asked.
 func (a *Authenticator) Authenticate(r *http.Request) (vgirpc.Identity, error) {
-	text, err := bearerToken(r, a.opts.MaxTokenBytes)
+	text, err := auth.TokenOf(r)
+	if err == nil && len(text) > a.opts.MaxTokenBytes {
+		err = refuse("the token is too long")
+	}
 	if err != nil {
 		return vgirpc.Identity{}, err
 	}
@@ -198,29 +201,6 @@ func (a *Authenticator) verify(ctx context.Context, text string) (*verified, err
 	}
 	v.until = expires.Add(a.opts.Leeway)
 	return &v, nil
-}
-
-// bearerToken is the token of the request's one Authorization header (RFC 6750
-// section 2.1).
-func bearerToken(r *http.Request, limit int) (string, error) {
-	values := r.Header["Authorization"]
-	if len(values) == 0 || (len(values) == 1 && values[0] == "") {
-		return "", &auth.Failure{Reason: auth.MissingCredential, Err: errors.New("no Authorization header")}
-	}
-	if len(values) > 1 {
-		return "", refuse("more than one Authorization header")
-	}
-	scheme, token, _ := strings.Cut(values[0], " ")
-	token = strings.Trim(token, " ")
-	switch {
-	case !strings.EqualFold(scheme, "Bearer"):
-		return "", refuse("the Authorization header's scheme is not Bearer")
-	case token == "":
-		return "", refuse("an empty bearer token")
-	case len(token) > limit:
-		return "", refuse("the token is too long")
-	}
-	return token, nil
 }
 
 // refuse is a refusal whose words are for logs on this side.
