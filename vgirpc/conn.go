@@ -599,7 +599,8 @@ func (c *connSource) Read(p []byte) (int, error) {
 type connSink Conn
 
 // writeChunk is the largest single write, in bytes: progress shows between two.
-const writeChunk = 1 << 20
+// There is room for a header beside a body of 1 MiB.
+const writeChunk = 1<<20 + 4<<10
 
 // Write writes p.
 func (c *connSink) Write(p []byte) (int, error) {
