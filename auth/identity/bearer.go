@@ -68,14 +68,14 @@ func (id *Identity) Bearers() []auth.Authenticator {
 // Refusals are made once: an answer says the reason alone, and the causes hold
 // nothing of a request.
 var (
-	errOther     = refused(auth.InvalidCredential, "not a sealed grant")
-	errNotShown  = refused(auth.InvalidCredential, "a sealed grant, a JWS or too long a token is not resolved")
-	errUnknown   = refused(auth.InvalidCredential, "the bearer token did not resolve")
-	errUnclaimed = refused(auth.InvalidCredential, "nobody accepts the Authorization header")
+	errOther     = refused("not a sealed grant")
+	errNotShown  = refused("a sealed grant, a JWS or too long a token is not resolved")
+	errUnknown   = refused("the bearer token did not resolve")
+	errUnclaimed = refused("nobody accepts the Authorization header")
 )
 
-func refused(reason auth.Reason, why string) error {
-	return &auth.Failure{Reason: reason, Err: errors.New(why)}
+func refused(why string) error {
+	return &auth.Failure{Reason: auth.InvalidCredential, Err: errors.New(why)}
 }
 
 // byGrant accepts sealed grants. A token that says that it is one, and is not,
