@@ -249,6 +249,14 @@ func (c *Client) memory() *callMemory {
 	return new(callMemory)
 }
 
+// giveBack keeps the memory of a unary call for the next one, without what it
+// refers to.
+func (c *Client) giveBack(mem *callMemory) {
+	mem.req = ClientRequest{}
+	mem.enc.Reset()
+	c.free.Put(mem)
+}
+
 // request prepares a call of m.
 func (c *Client) request(ctx context.Context, m *Method, req *ClientRequest) {
 	*req = ClientRequest{Method: m}

@@ -19,7 +19,6 @@ type callMemory struct {
 
 // prepare encodes the parameters of a call.
 func prepare[P any](ctx context.Context, c *Client, m *Method, params *P, mem *callMemory) error {
-	mem.enc.Reset()
 	c.request(ctx, m, &mem.req)
 	if err := encodeOne(m.params, &mem.enc, params, &mem.req.Batch); err != nil {
 		return err
@@ -50,7 +49,7 @@ func newRequestMetadata(p *Protocol, name string) wire.Metadata {
 func (m *Unary[P, R]) Call(ctx context.Context, c *Client, params P) (R, error) {
 	var result R
 	mem := c.memory()
-	defer c.free.Put(mem)
+	defer c.giveBack(mem)
 	if err := prepare(ctx, c, m.Method, &params, mem); err != nil {
 		return result, err
 	}

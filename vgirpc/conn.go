@@ -88,7 +88,7 @@ const (
 	connWaiting  uint32 = iota // for a request: nothing of it has arrived
 	connPartial                // part of a message has arrived
 	connTurn                   // for the next input of an open stream
-	connHandling               // user code runs
+	connHandling               // user code runs, or a batch is fetched
 	connWriting                // a reply is on its way
 	connClosed
 )
@@ -227,6 +227,7 @@ func (c *Conn) serveOne() error {
 	if err := req.Read(c.r, err, route.Lifetime()); err != nil {
 		return c.hopeless(err)
 	}
+	c.state.Store(connHandling)
 	if c.shm != nil || c.s.opts.Offload != nil {
 		if release := c.arrived(route, &req); release != nil {
 			defer release()
@@ -280,7 +281,6 @@ func (c *Conn) Poll(wait time.Duration) (bool, error) {
 
 // call dispatches one request and sees it through.
 func (c *Conn) call(route Route, req *Request, in, out int64) error {
-	c.state.Store(connHandling)
 	d := c.s.Begin(c.ctx, route, req, &c.reply)
 	c.uploaded = 0
 	defer func() {
