@@ -17,6 +17,7 @@ func (p *Pages) hashAssets(prefix string) error {
 	}{
 		{"style.css", "text/css; charset=utf-8", &p.site.Asset.Style},
 		{"script.js", "text/javascript; charset=utf-8", &p.site.Asset.Script},
+		{"account.js", "text/javascript; charset=utf-8", &p.site.Asset.Account},
 		{"icon.svg", "image/svg+xml", &p.site.Asset.Icon},
 	} {
 		body, err := files.ReadFile("assets/" + a.file)

@@ -39,6 +39,9 @@ type Options struct {
 	// TryIt puts a form on the description of each unary method, which posts JSON
 	// to {prefix}/{protocol}/{method}?format=json.
 	TryIt bool
+	// SignOutURL signs a browser out. With it the pages show who is signed in;
+	// "" for none.
+	SignOutURL string
 	// Version is the version of the runtime or build, shown at the foot; "" for
 	// none.
 	Version string
@@ -63,8 +66,8 @@ type document struct {
 // site is what all pages show.
 type site struct {
 	Title, Version, ServerID, RepositoryURL string
-	LandingURL, DescribeURL                 string
-	Asset                                   struct{ Style, Script, Icon string }
+	LandingURL, DescribeURL, SignOutURL     string
+	Asset                                   struct{ Style, Script, Account, Icon string }
 }
 
 // New renders the pages. It fails when the server cannot be sealed (a method has
@@ -128,7 +131,7 @@ func (p *Pages) introduce(opts Options) error {
 	}
 	p.site = site{
 		Title: opts.Title, Version: opts.Version, ServerID: opts.Server.ID(), RepositoryURL: opts.RepositoryURL,
-		LandingURL: opts.Prefix, DescribeURL: opts.Prefix + "/describe",
+		LandingURL: opts.Prefix, DescribeURL: opts.Prefix + "/describe", SignOutURL: opts.SignOutURL,
 	}
 	if p.site.Title == "" {
 		p.site.Title = opts.Server.Protocols()[0].Name()
