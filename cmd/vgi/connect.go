@@ -39,12 +39,14 @@ type connection struct {
 	fetchOrigins       []string
 	verbose            bool
 	logLevel           string
+	noLogin            bool
 }
 
 func (c *connection) register(fs *pflag.FlagSet) {
 	fs.StringArrayVarP(&c.headers, "header", "H", nil, "HTTP header to send with every request, as `'Name: value'`; may be repeated")
 	fs.StringVar(&c.bearer, "bearer", "", "bearer `TOKEN` to send over HTTP (others can see command lines: prefer --bearer-file)")
 	fs.StringVar(&c.bearerFile, "bearer-file", "", "`FILE` with the bearer token to send over HTTP")
+	fs.BoolVar(&c.noLogin, "no-login", false, "do not send the token that 'vgi login' has stored")
 	fs.StringArrayVar(&c.metadata, "metadata", nil, "`KEY=VALUE` to send in the metadata of every request; may be repeated")
 	fs.DurationVar(&c.timeout, "timeout", 0, "give up after this `DURATION`, such as 5s; the server is told (default none)")
 	fs.DurationVar(&c.connectTimeout, "connect-timeout", 10*time.Second, "`DURATION` that connecting may take")
@@ -59,6 +61,12 @@ func (c *connection) register(fs *pflag.FlagSet) {
 	fs.StringArrayVar(&c.fetchOrigins, "fetch-origin", nil, "`ORIGIN` that results may be fetched from; may be repeated (default any public https one)")
 	fs.BoolVarP(&c.verbose, "verbose", "v", false, "show the server's log messages and tracebacks, and a worker's standard error")
 	fs.StringVar(&c.logLevel, "log-level", "", "least `LEVEL` of the server's log messages to show: trace, debug, info, warn or error (default none, debug with -v)")
+}
+
+// registerLogin registers what logging in has in common with calling.
+func (c *connection) registerLogin(fs *pflag.FlagSet) {
+	fs.DurationVar(&c.timeout, "timeout", 0, "give up after this `DURATION`, such as 2m (default 5m for a login)")
+	fs.StringVar(&c.caCert, "cacert", "", "`FILE` with the certificates of the authorities to trust, in PEM (default those of the system)")
 }
 
 // size is a number of bytes with a unit.
@@ -111,6 +119,7 @@ func (c *connection) check(target string) error {
 		{"--bearer", c.bearer != "", isHTTP(target), "HTTP"},
 		{"--bearer-file", c.bearerFile != "", isHTTP(target), "HTTP"},
 		{"--no-response-limit", c.noResponseLimit, isHTTP(target), "HTTP"},
+		{"--no-login", c.noLogin, isHTTP(target), "HTTP"},
 		{"--cacert", c.caCert != "", isTLS(target), "https and tcp+tls"},
 		{"--cert", c.cert != "", isTLS(target), "https and tcp+tls"},
 		{"--server-name", c.serverName != "", isTLS(target), "https and tcp+tls"},
@@ -167,7 +176,10 @@ func (c *connection) options(target string, w io.Writer) (dial.Options, error) {
 	if c.noResponseLimit {
 		opts.HTTP.MaxResponseBytes = -1
 	}
-	opts.HTTP.Header, err = c.header()
+	if opts.HTTP.Header, err = c.header(); err != nil {
+		return opts, err
+	}
+	opts.HTTP.Wrap, err = c.stored(target, opts.HTTP.Header)
 	return opts, err
 }
 

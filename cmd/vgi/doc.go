@@ -7,6 +7,8 @@
 //	vgi stream   URL METHOD [NAME=VALUE]…
 //	vgi bench    URL METHOD [NAME=VALUE]…
 //	vgi doctor   URL
+//	vgi login    URL
+//	vgi logout   URL
 //	vgi launch   connect|status|gc
 //
 // It needs no types: methods and their schemas come from the server's

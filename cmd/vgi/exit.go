@@ -202,6 +202,9 @@ func writeError(w io.Writer, status int, err error, asJSON, traceback bool) {
 	if r.Traceback != "" {
 		fmt.Fprintf(w, "  traceback:\n    %s\n", strings.ReplaceAll(clean(r.Traceback), "\n", "\n    "))
 	}
+	if hint := loginHint(err); hint != "" {
+		fmt.Fprintln(w, "  hint: "+hint)
+	}
 	if status == exitUsage {
 		fmt.Fprintln(w, "Try 'vgi --help'.")
 	}
