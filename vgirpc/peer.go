@@ -24,7 +24,8 @@ type Peer struct {
 	Kind     TransportKind
 	Addr     string // "ip:port" for TCP and HTTP; "" elsewhere
 	Identity Identity
-	// UID and PID are the peer's, where the kernel vouches for them (Unix
-	// sockets on Linux); -1 elsewhere.
-	UID, PID int
+	// UID, GID and PID are the peer's user, group and process when it
+	// connected, where the kernel vouches for them (Unix sockets on Linux and
+	// macOS); -1 elsewhere. Look at GID only where UID is not negative.
+	UID, GID, PID int
 }

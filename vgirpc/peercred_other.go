@@ -1,4 +1,4 @@
-//go:build !linux
+//go:build !linux && !darwin
 
 package vgirpc
 
@@ -8,4 +8,4 @@ import "net"
 const knowsPeers = false
 
 // peerCredentials is not available here.
-func peerCredentials(*net.UnixConn) (uid, pid int) { return -1, -1 }
+func peerCredentials(*net.UnixConn) (uid, gid, pid int) { return -1, -1, -1 }

@@ -4,13 +4,13 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"net"
 	"net/url"
 	"strings"
 
 	"golang.org/x/net/proxy"
 
+	"github.com/vgirpc/vgirpc-go/auth/socket"
 	"github.com/vgirpc/vgirpc-go/vgirpc"
 	"github.com/vgirpc/vgirpc-go/vgirpc/httpclient"
 	"github.com/vgirpc/vgirpc-go/vgirpc/subprocess"
@@ -27,6 +27,9 @@ type Options struct {
 	HTTP httpclient.Options
 	// TLS is for tcp+tls and https; nil trusts the system's authorities.
 	TLS *tls.Config
+	// Handshake is what a server of unix, tcp or tcp+tls demands before the
+	// first message, and what proves who it is. None when nil.
+	Handshake *socket.Client
 	// Proxy is a SOCKS5 proxy for tcp, tcp+tls, http and https:
 	// socks5h://[user:password@]host:port, which looks names up at the proxy,
 	// or socks5:// for here. "" connects directly, HTTP by way of the proxy
@@ -69,6 +72,9 @@ func Dial(ctx context.Context, target string, opts Options) (*vgirpc.Client, err
 	if !ok {
 		return nil, unknown(target)
 	}
+	if err := opts.checkHandshake(scheme); err != nil {
+		return nil, err
+	}
 	if scheme == schemeHTTP || scheme == schemeHTTPS {
 		return dialHTTP(ctx, target, &opts)
 	}
@@ -88,6 +94,9 @@ func Dial(ctx context.Context, target string, opts Options) (*vgirpc.Client, err
 		opts.Process.Command = argv
 		return subprocess.New(ctx, opts.Process, opts.Client)
 	case schemeUnix:
+		if opts.Handshake != nil {
+			return dialUnix(ctx, rest, &opts)
+		}
 		return vgirpc.DialUnix(ctx, rest, opts.Client)
 	case schemeTCP, schemeTLS:
 		return dialTCP(ctx, rest, scheme == schemeTLS, &opts)
@@ -104,14 +113,13 @@ func unknown(target string) error {
 }
 
 // CallOnce connects to target, calls one method and closes the connection.
-func CallOnce[P, R any](ctx context.Context, target string, opts Options, m *vgirpc.Unary[P, R], params P) (R, error) {
+func CallOnce[P, R any](ctx context.Context, target string, opts Options, m *vgirpc.Unary[P, R], params P) (result R, err error) {
 	c, err := Dial(ctx, target, opts)
 	if err != nil {
-		var none R
-		return none, err
+		return result, err
 	}
-	result, err := m.Call(ctx, c, params)
-	return result, errors.Join(err, c.Close())
+	defer func() { err = errors.Join(err, c.Close()) }() // a panic of OnLog as well
+	return m.Call(ctx, c, params)
 }
 
 func dialServer(ctx context.Context, name string, opts *Options) (*vgirpc.Client, error) {
@@ -136,6 +144,9 @@ func dialTCP(ctx context.Context, address string, secure bool, opts *Options) (*
 		return nil, unreachable(ctx, err)
 	}
 	if !secure {
+		if err := opts.shake(ctx, conn); err != nil {
+			return nil, err
+		}
 		return vgirpc.NewClient(conn, opts.Client), nil
 	}
 	config := opts.TLS.Clone()
@@ -149,6 +160,9 @@ func dialTCP(ctx context.Context, address string, secure bool, opts *Options) (*
 	if err := t.HandshakeContext(ctx); err != nil {
 		_ = conn.Close() // the handshake's error says more
 		return nil, unreachable(ctx, err)
+	}
+	if err := opts.shake(ctx, t); err != nil {
+		return nil, err
 	}
 	return vgirpc.NewClient(t, opts.Client), nil
 }
@@ -196,12 +210,5 @@ func dialHTTP(ctx context.Context, target string, opts *Options) (*vgirpc.Client
 		}
 		h.DialContext = d.DialContext
 	}
-	c, err := httpclient.Dial(ctx, target, h, opts.Client)
-	if err != nil {
-		if _, ok := errors.AsType[*vgirpc.Error](err); !ok {
-			err = fmt.Errorf("dial: %w", err)
-		}
-		return nil, err
-	}
-	return c, nil
+	return httpclient.Dial(ctx, target, h, opts.Client)
 }

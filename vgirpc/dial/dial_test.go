@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -21,6 +22,7 @@ import (
 	"github.com/vgirpc/vgirpc-go/vgirpc/subprocess"
 	"github.com/vgirpc/vgirpc-go/vgirpc/vgitest"
 	"github.com/vgirpc/vgirpc-go/vgirpc/worker"
+	"github.com/vgirpc/vgirpc-go/wire"
 )
 
 // asWorker makes the test binary a worker on its standard input and output.
@@ -185,6 +187,12 @@ func TestTargetsThatLeadNowhere(t *testing.T) {
 			dial.Options{Proxy: "socks5h://x:1", HTTP: httpclient.Options{Transport: httptest.NewServer(nil).Client().Transport}},
 			vgirpc.InvalidArgument,
 		},
+		{"a web server without a host", "http://", dial.Options{}, vgirpc.InvalidArgument},
+		{"a web server with a port that is none", "https://127.0.0.1:x", dial.Options{}, vgirpc.InvalidArgument},
+		{"credentials in a URL", "http://user:hunter2@127.0.0.1:1", dial.Options{}, vgirpc.InvalidArgument},
+		{"a query in a URL", "http://127.0.0.1:1/?token=hunter2", dial.Options{}, vgirpc.InvalidArgument},
+		{"options that HTTP refuses", "http://127.0.0.1:1", dial.Options{HTTP: httpclient.Options{Compression: 23}}, vgirpc.InvalidArgument},
+		{"limits that make no sense", "http://127.0.0.1:1", dial.Options{Client: vgirpc.ClientOptions{Limits: wire.Limits{MaxSchemaBytes: -1}}}, vgirpc.InvalidArgument},
 		{"a program that is not there", "stdio:/nowhere/at/all", dial.Options{}, vgirpc.FailedPrecondition},
 		{"a socket that is not there", "unix:/nowhere/at/all", dial.Options{}, vgirpc.Unavailable},
 		{"a port where nobody listens", "tcp:127.0.0.1:1", dial.Options{}, vgirpc.Unavailable},
@@ -198,6 +206,9 @@ func TestTargetsThatLeadNowhere(t *testing.T) {
 			var typed *vgirpc.Error
 			if !errors.As(err, &typed) || typed.Code != tt.want {
 				t.Errorf("error %v: want code %s", err, tt.want)
+			}
+			if strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("the error tells a secret: %v", err)
 			}
 		})
 	}
