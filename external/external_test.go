@@ -123,19 +123,19 @@ func newOffload(t *testing.T, opts Options) *Offload {
 }
 
 // column makes a batch of one column from JSON.
-func column(t *testing.T, typ arrow.DataType, values string, meta wire.Metadata) (*wire.Schema, wire.Batch) {
-	t.Helper()
+func column(tb testing.TB, typ arrow.DataType, values string, meta wire.Metadata) (*wire.Schema, wire.Batch) {
+	tb.Helper()
 	schema, err := wire.NewSchema(arrow.NewSchema([]arrow.Field{{Name: "v", Type: typ, Nullable: true}}, nil))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	arr, _, err := array.FromJSON(memory.DefaultAllocator, typ, strings.NewReader(values))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	b, err := wire.NewBatch(schema, array.NewRecordBatch(schema.Arrow(), []arrow.Array{arr}, int64(arr.Len())), meta)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return schema, *b
 }
@@ -157,11 +157,13 @@ func errorBatch(schema *wire.Schema, text string) wire.Batch {
 }
 
 // stream is a complete IPC stream.
-func stream(t *testing.T, schema *wire.Schema, batches ...wire.Batch) []byte {
-	t.Helper()
-	raw, err := serialize(schema, batches)
+func stream(tb testing.TB, schema *wire.Schema, batches ...wire.Batch) []byte {
+	tb.Helper()
+	var d digest
+	defer d.finish()
+	raw, err := new(Offload).serialize(schema, batches, &d)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return raw
 }
@@ -172,38 +174,38 @@ func pointerTo(schema *wire.Schema, location, digest string) *wire.Batch {
 }
 
 // text is a batch's rows as JSON.
-func text(t *testing.T, b *wire.Batch) string {
-	t.Helper()
+func text(tb testing.TB, b *wire.Batch) string {
+	tb.Helper()
 	rec, err := b.Record()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	defer rec.Release()
 	out, err := rec.MarshalJSON()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return string(out)
 }
 
-func zstdOf(t *testing.T, raw []byte) []byte {
-	t.Helper()
+func zstdOf(tb testing.TB, raw []byte) []byte {
+	tb.Helper()
 	e, err := zstd.NewWriter(nil)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return e.EncodeAll(raw, nil)
 }
 
-func gzipOf(t *testing.T, raw []byte) []byte {
-	t.Helper()
+func gzipOf(tb testing.TB, raw []byte) []byte {
+	tb.Helper()
 	var out bytes.Buffer
 	w := gzip.NewWriter(&out)
 	if _, err := w.Write(raw); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if err := w.Close(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return out.Bytes()
 }

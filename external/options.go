@@ -207,6 +207,8 @@ type Offload struct {
 	policy    *policy
 	transport http.RoundTripper
 	schemas   wire.SchemaCache
+	objects   spares        // memory of whole objects
+	chunks    spares        // and of ranges
 	zstd      *zstd.Encoder // nil unless objects are compressed with it
 }
 

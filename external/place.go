@@ -3,7 +3,6 @@ package external
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -89,14 +88,16 @@ func dataBatch(cycle []wire.Batch) (data *wire.Batch) {
 func (o *Offload) upload(
 	ctx context.Context, schema *wire.Schema, cycle []wire.Batch, budget int64,
 ) (ref vgirpc.ExternalRef, uploaded int64, err error) {
-	raw, err := serialize(schema, cycle)
+	var d digest // a large object is hashed while it is made and stored
+	defer d.finish()
+	raw, err := o.serialize(schema, cycle, &d)
 	if err != nil {
 		return ref, 0, err
 	}
 	if budget >= 0 && int64(len(raw)) > budget {
 		return ref, 0, overBudget(int64(len(raw)), budget)
 	}
-	sum := sha256.Sum256(raw)
+	d.upTo(raw, true)
 	body, encoding, err := o.compress(raw)
 	if err != nil {
 		return ref, 0, err
@@ -116,12 +117,15 @@ func (o *Offload) upload(
 		o.opts.Logger.LogAttrs(ctx, slog.LevelDebug, "batch externalized", slog.String("url", Redact(location)),
 			slog.Int("raw_bytes", len(raw)), slog.Int("uploaded_bytes", len(body)))
 	}
-	return vgirpc.ExternalRef{Location: location, SHA256: hex.EncodeToString(sum[:])}, int64(len(body)), nil
+	d.finish()
+	o.objects.give(raw) // the store has only borrowed it; one that failed may be sending it still
+	return vgirpc.ExternalRef{Location: location, SHA256: hex.EncodeToString(d.sum)}, int64(len(body)), nil
 }
 
-// serialize writes a cycle as one complete IPC stream.
-func serialize(schema *wire.Schema, cycle []wire.Batch) ([]byte, error) {
-	var out bytes.Buffer
+// serialize writes a cycle as one complete IPC stream, into memory that goes back
+// to the spares.
+func (o *Offload) serialize(schema *wire.Schema, cycle []wire.Batch, d *digest) ([]byte, error) {
+	out := buffer{digest: d}
 	w := wire.NewWriter(&out)
 	err := w.Open(schema)
 	for i := range cycle {
@@ -132,14 +136,33 @@ func serialize(schema *wire.Schema, cycle []wire.Batch) ([]byte, error) {
 	if err == nil {
 		err = w.Close()
 	}
-	if err == nil {
-		out.Grow(w.Pending()) // the stream is copied once, to where it fits
+	if err == nil { // the stream is copied once, to where it fits
+		if out.bytes = o.objects.take(int64(w.Pending())); out.bytes == nil {
+			out.bytes = make([]byte, 0, w.Pending())
+		}
 		err = w.Flush()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("external: %w", err)
 	}
-	return out.Bytes(), nil
+	return out.bytes, nil
+}
+
+// buffer is what was written to it, less than it has room for.
+type buffer struct {
+	bytes  []byte
+	digest *digest
+}
+
+// Write appends.
+func (b *buffer) Write(p []byte) (int, error) {
+	for rest := p; len(rest) > 0; {
+		n := min(len(rest), piece)
+		b.bytes = append(b.bytes, rest[:n]...)
+		b.digest.upTo(b.bytes, false)
+		rest = rest[n:]
+	}
+	return len(p), nil
 }
 
 // compress returns what to store for raw, and its Content-Encoding.

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/vgirpc/vgirpc-go/vgirpc"
 	"github.com/vgirpc/vgirpc-go/wire"
@@ -32,12 +33,13 @@ func (o *Offload) ranges(ctx context.Context, resp *http.Response, u *url.URL, b
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	f := &rangeFetch{o: o, u: u, size: size, step: step, tag: tag, coding: codingOf(resp), first: resp}
-	f.results, f.free = make(chan chan chunk, window/step-1), make(chan []byte, window/step)
+	f.results, f.free = make(chan *chunk, window/step-1), make(chan []byte, window/step)
 	f.owned.Go(func() { f.run(ctx) })
 	return f, func() {
 		cancel()
 		_ = resp.Body.Close() // the first range may be waiting for it
 		f.owned.Wait()
+		f.giveBack()
 		budget.Release(window)
 	}
 }
@@ -51,44 +53,60 @@ type rangeFetch struct {
 	coding     string
 	first      *http.Response
 
-	results chan chan chunk // one for each range, in order; its length bounds how many there are at once
-	free    chan []byte     // memory of ranges that were read
+	results chan *chunk // one for each range, in order; its length bounds how many there are at once
+	free    chan []byte // memory of ranges that were read
 	owned   sync.WaitGroup
 
-	current chunk  // what Read is in
-	rest    []byte // of its data
+	current *chunk // what Read is in
+	rest    []byte // of its last piece
 	read    int64
 	err     error
 }
 
-// A chunk is what came of one range.
+// A chunk is what came of one range, in pieces, and its end.
 type chunk struct {
-	data []byte
-	err  error
+	pieces chan []byte
+	data   []byte // all of it; this and err once pieces is closed
+	err    error
 }
+
+// headStart is how long a range has before the next one is begun: where it is over
+// by then, more connections would only keep the first bytes waiting.
+const headStart = 5 * time.Millisecond
 
 // run starts the fetch of each range in turn, as fast as they are read.
 func (f *rangeFetch) run(ctx context.Context) {
 	defer close(f.results)
+	timer := time.NewTimer(headStart)
+	defer timer.Stop()
 	for from := int64(0); from < f.size; from += f.step {
 		to := min(from+f.step, f.size)
-		result := make(chan chunk, 1)
+		c := &chunk{pieces: make(chan []byte, f.step/piece+1)}
 		select {
-		case f.results <- result:
+		case f.results <- c:
 		case <-ctx.Done():
 			return
 		}
+		over := make(chan struct{})
 		f.owned.Go(func() {
-			data, err := f.fetch(ctx, from, to)
-			result <- chunk{data, err}
+			defer close(over)
+			defer close(c.pieces)
+			c.data, c.err = f.fetch(ctx, from, to, c.pieces)
 		})
+		timer.Reset(headStart)
+		select {
+		case <-over:
+		case <-timer.C:
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
-// fetch returns the bytes in [from, to).
-func (f *rangeFetch) fetch(ctx context.Context, from, to int64) ([]byte, error) {
+// fetch returns the bytes in [from, to), and sends them piece by piece before.
+func (f *rangeFetch) fetch(ctx context.Context, from, to int64, pieces chan<- []byte) ([]byte, error) {
 	if from == 0 {
-		data, err := f.readRange(f.first.Body, to)
+		data, err := f.readRange(f.first.Body, to, pieces)
 		_ = f.first.Body.Close() // the rest comes in other ways
 		return data, err
 	}
@@ -104,7 +122,7 @@ func (f *rangeFetch) fetch(ctx context.Context, from, to int64) ([]byte, error) 
 	switch code := resp.StatusCode; {
 	case code == http.StatusPartialContent && resp.Header.Get("Content-Range") == where &&
 		resp.Header.Get("ETag") == f.tag && (codingOf(resp) == f.coding || codingOf(resp) == ""): // RFC 9110 lets it be left out
-		return f.readRange(resp.Body, to-from)
+		return f.readRange(resp.Body, to-from, pieces)
 	case code == http.StatusPartialContent, code == http.StatusOK, code == http.StatusPreconditionFailed,
 		code == http.StatusRequestedRangeNotSatisfiable, code == http.StatusNotFound:
 		return nil, refusef(vgirpc.DataLoss, "object at %s changed while it was fetched", redactURL(f.u))
@@ -117,17 +135,25 @@ func (f *rangeFetch) fetch(ctx context.Context, from, to int64) ([]byte, error) 
 }
 
 // readRange reads exactly n bytes.
-func (f *rangeFetch) readRange(r io.Reader, n int64) (data []byte, err error) {
+func (f *rangeFetch) readRange(r io.Reader, n int64, pieces chan<- []byte) (data []byte, err error) {
 	select {
 	case data = <-f.free:
 	default:
-		data = make([]byte, f.step)
+		if data = f.o.chunks.take(f.step); data == nil {
+			data = make([]byte, f.step)
+		}
 	}
-	_, err = io.ReadFull(r, data[:n])
-	if errors.Is(err, io.EOF) {
-		err = io.ErrUnexpectedEOF
+	data = data[:f.step]
+	for rest := data[:n]; len(rest) > 0 && err == nil; {
+		var got int
+		got, err = io.ReadFull(r, rest[:min(len(rest), piece)])
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		pieces <- rest[:got] // has room for all that there are
+		rest = rest[got:]
 	}
-	return data[:n], err
+	return data, err
 }
 
 // Read returns the ranges in order. It fails with the first that failed.
@@ -144,22 +170,35 @@ func (f *rangeFetch) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// next goes on to the next range.
+// next goes on to the next piece, of the next range after the last one.
 func (f *rangeFetch) next() error {
-	if f.current.data != nil {
-		f.free <- f.current.data[:f.step] // has room for all that there are
-		f.current.data = nil
+	if f.current != nil {
+		if p, ok := <-f.current.pieces; ok {
+			f.rest = p
+			return nil
+		}
+		if f.current.err != nil {
+			return f.current.err
+		}
+		f.free <- f.current.data // has room for all that there are
+		f.current = nil
 	}
-	result, ok := <-f.results
-	switch {
-	case ok:
-		f.current = <-result
-		f.rest = f.current.data
-		return f.current.err
-	case f.read < f.size: // the context ended
+	var ok bool
+	if f.current, ok = <-f.results; ok {
+		return nil
+	}
+	if f.read < f.size { // the context ended
 		return io.ErrUnexpectedEOF
 	}
 	return io.EOF
+}
+
+// giveBack keeps the memory of ranges for other objects. Nobody fetches any more.
+func (f *rangeFetch) giveBack() {
+	close(f.free)
+	for data := range f.free {
+		f.o.chunks.give(data)
+	}
 }
 
 // codingOf is a response's content coding, as it says it.

@@ -270,7 +270,7 @@ func TestTheEndOfAContextEndsEveryRange(t *testing.T) {
 }
 
 func TestRangesThatEndEarlyAreNotTheWholeObject(t *testing.T) {
-	f := &rangeFetch{size: 10, results: make(chan chan chunk)}
+	f := &rangeFetch{size: 10, results: make(chan *chunk)}
 	close(f.results)
 	for range 2 {
 		if n, err := f.Read(make([]byte, 10)); n != 0 || !errors.Is(err, io.ErrUnexpectedEOF) {

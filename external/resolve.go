@@ -3,7 +3,6 @@ package external
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -31,8 +30,9 @@ import (
 // reached in Options.Attempts attempts, DATA_LOSS for a wrong digest,
 // INVALID_ARGUMENT for an object that is not one output cycle on the expected
 // schema, and whatever an EXCEPTION batch inside says. A Budget that is used up
-// gives a *[wire.BusyError]. Logs are delivered only
-// when the object as a whole is good, or ends in an EXCEPTION batch.
+// gives a *[wire.BusyError], and the end of ctx a [vgirpc.ContextError] in the
+// chain. Logs are delivered only when the object as a whole is good, or ends in
+// an EXCEPTION batch.
 func (o *Offload) Resolve(
 	ctx context.Context, pointer *wire.Batch, expect *wire.Schema, onLog func(wire.Metadata),
 ) (b *wire.Batch, release func(), err error) {
@@ -43,10 +43,15 @@ func (o *Offload) Resolve(
 	if expect == nil {
 		expect = pointer.Schema
 	}
-	r := resolution{o: o, location: location, expect: expect, mem: intake{budget: o.opts.Budget}}
+	r := resolution{o: o, location: location, expect: expect, mem: intake{budget: o.opts.Budget, spares: &o.objects}}
 	r.digest, r.verify = pointer.Meta.Get(wire.KeyLocationSHA256)
+	r.mem.verify = r.verify
+	defer func() {
+		if b == nil { // also when onLog panics
+			r.free()
+		}
+	}()
 	if err := r.attempts(ctx); err != nil {
-		r.free()
 		return nil, func() {}, err
 	}
 	if onLog != nil {
@@ -54,9 +59,8 @@ func (o *Offload) Resolve(
 			onLog(meta)
 		}
 	}
-	if failure := r.failure; failure != nil {
-		r.free()
-		return nil, func() {}, failure
+	if r.failure != nil {
+		return nil, func() {}, r.failure
 	}
 	return r.data, sync.OnceFunc(r.free), nil
 }
@@ -102,8 +106,8 @@ func (r *resolution) attempts(ctx context.Context) error {
 		if !errors.As(err, &again) {
 			return err
 		}
-		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("external: fetch of %s: %w", where, err)
+		if ctx.Err() != nil {
+			return fmt.Errorf("external: fetch of %s: %w", where, vgirpc.ContextError(ctx))
 		}
 		opts.Logger.LogAttrs(ctx, slog.LevelDebug, "fetch of an externalized batch failed",
 			slog.String("url", where), slog.Int("attempt", attempt), slog.String("error", again.text))
@@ -116,7 +120,7 @@ func (r *resolution) attempts(ctx context.Context) error {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return fmt.Errorf("external: fetch of %s: %w", where, ctx.Err())
+			return fmt.Errorf("external: fetch of %s: %w", where, vgirpc.ContextError(ctx))
 		}
 	}
 }
@@ -131,22 +135,23 @@ func (r *resolution) attempt(ctx context.Context) error {
 		return err
 	}
 	took := time.Since(start)
-	if r.verify {
-		sum := sha256.Sum256(raw)
-		if got := hex.EncodeToString(sum[:]); !strings.EqualFold(got, r.digest) {
+	err = r.read(raw)
+	if r.verify { // it was hashed meanwhile, and that it is another object is the better reason
+		if got := hex.EncodeToString(r.mem.sum()); !strings.EqualFold(got, r.digest) {
 			return refusef(vgirpc.DataLoss, "SHA-256 checksum mismatch for %s: expected %.64q, got %s",
 				Redact(r.location), r.digest, got)
 		}
 	}
-	if err := r.read(raw); err != nil {
+	if err != nil {
 		return err
 	}
-	r.mem.buf = nil // what it held stays counted for the batch made of it
+	size := len(raw)
+	r.mem.done() // what it held stays counted for the batch made of it
 	if r.data != nil {
 		r.stamp(took)
 	}
 	r.o.opts.Logger.LogAttrs(ctx, slog.LevelDebug, "externalized batch fetched",
-		slog.String("url", Redact(r.location)), slog.Int("bytes", len(raw)), slog.Duration("took", took))
+		slog.String("url", Redact(r.location)), slog.Int("bytes", size), slog.Duration("took", took))
 	return nil
 }
 

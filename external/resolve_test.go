@@ -693,3 +693,35 @@ func TestTrustedCertificatesOfStorage(t *testing.T) {
 	}
 	release()
 }
+
+func TestACallerWhoPanicsAtALogHoldsNoMemory(t *testing.T) {
+	schema, data := numbers(t, nil)
+	s := newShelf(t)
+	budget := wire.NewBudget(1 << 20)
+	o := newOffload(t, Options{Budget: budget})
+	pointer := pointerTo(schema, s.put("/o", stream(t, schema, logBatch(schema, "listen"), data), ""), "")
+	held := int64(-1)
+	caught := func() (caught any) {
+		defer func() { caught = recover() }()
+		_, _, _ = o.Resolve(t.Context(), pointer, nil, func(wire.Metadata) {
+			held = budget.Held()
+			panic("no")
+		})
+		return nil
+	}()
+	if caught == nil || held <= 0 || budget.Held() != 0 {
+		t.Errorf("panicked with %v, %d bytes held then and %d after", caught, held, budget.Held())
+	}
+}
+
+func TestTheEndOfTheCallersContextHasATypedError(t *testing.T) {
+	schema, _ := numbers(t, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	s := newShelf(t)
+	pointer := pointerTo(schema, s.put("/o", []byte("no Arrow"), ""), "")
+	cancel()
+	_, _, err := newOffload(t, Options{}).Resolve(ctx, pointer, nil, nil)
+	if vgirpc.CodeOf(err) != vgirpc.Cancelled || !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v (%v), want CANCELLED", err, vgirpc.CodeOf(err))
+	}
+}
