@@ -22,9 +22,15 @@ type Options struct {
 	// which a batch leaves the connection. 128 KiB when 0; negative moves every
 	// batch that has rows.
 	MinBatchBytes int64
-	// ZeroCopy leaves batches where they lie when the segment is sealed; those
-	// who keep one must release it. Batches of a named segment are always
-	// copied.
+	// ZeroCopy leaves batches where they lie when the segment is sealed. Such a
+	// batch, an arrow-go record made from it, retained or not, and a []byte of the
+	// tag option borrow are valid until it is released and not a moment longer: to
+	// touch them later may end the process, and whoever keeps a value copies it. A
+	// client releases a result with the function that CallBatch returned, and a
+	// stream's batch by the stream's next use; a handler's is released when it
+	// returns. Everything else that is decoded is a copy, as ever. The other side
+	// may write to the batch while it is read. Batches of a named segment are
+	// always copied.
 	ZeroCopy bool
 	// Borrow copies batches into memory that is used again once they are
 	// released, as a connection's is: cheaper than fresh memory, where nobody

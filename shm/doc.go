@@ -9,6 +9,11 @@
 // an [Owner], which creates the segment; the server's is a [Guest], which
 // attaches to what the requests of a connection name.
 //
+// [Client] and [Serve] are the options that make all of this happen: they agree
+// before the first call on which kind it is. Between two sides of this module the
+// memory has no name. Its descriptor is passed beside a capability request on a
+// Unix socket, or the server's process is started with it.
+//
 // # Turns
 //
 // There are no locks between the two processes: whoever holds the turn of the

@@ -32,7 +32,7 @@ type Guest struct {
 	reply bool // the request being answered is of a client that reads pointers
 }
 
-var _ vgirpc.SharedMemory = (*Guest)(nil)
+var _ vgirpc.DescriptorMemory = (*Guest)(nil)
 
 // Serve is [vgirpc.ServerOptions.SharedMemory]: a Guest for each connection, of
 // which only segments of the peer's own user are attached, where the kernel says
@@ -102,6 +102,35 @@ func (g *Guest) attach(name, size string) error {
 func (g *Guest) Adopt(seg *Segment) {
 	g.detach()
 	g.use(seg)
+}
+
+// Capability implements [vgirpc.DescriptorMemory]: it says that descriptors are
+// taken to whoever asks ([KeyDescriptor]), and adopts the segment whose descriptor
+// was passed or inherited, once the kernel has confirmed its seals. A segment that
+// is refused leaves the one in use in its place.
+func (g *Guest) Capability(ask wire.Metadata, d vgirpc.Descriptors) (answer wire.Metadata, receive bool, err error) {
+	name := ask.Value(KeyDescriptor)
+	f := d.Passed
+	if text, ok := ask.Get(KeyInherited); ok && f == nil && d.Inherited != nil {
+		if fd, err := strconv.Atoi(text); err == nil {
+			f = d.Inherited(fd)
+		}
+	}
+	switch {
+	case name == Ask && f == nil && d.Receives && Supported:
+		return wire.Metadata{{Key: KeyDescriptor, Value: "true"}}, true, nil
+	case f == nil:
+		return nil, false, nil // it did not ask, or nothing came
+	case name == Ask:
+		_ = f.Close() // an offer has a name
+		return nil, false, segmentErrorf("a descriptor came with the question whether any may")
+	}
+	seg, err := AttachFile(f, name)
+	if err != nil {
+		return nil, false, err
+	}
+	g.Adopt(seg)
+	return wire.Metadata{{Key: KeyDescriptor, Value: name}}, false, nil
 }
 
 // Answers reports whether the answer to the request in progress may be placed. It

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vgirpc/vgirpc-go/vgirpc"
 	"github.com/vgirpc/vgirpc-go/wire"
 )
 
@@ -231,6 +232,9 @@ func FuzzPointer(f *testing.F) {
 			b, release, err := c.Resolve(t.Context(), &pointer, want, nil)
 			if err != nil {
 				release()
+				if _, ok := errors.AsType[*vgirpc.Error](err); !ok {
+					t.Fatalf("%T is not one of a call: %v", err, err)
+				}
 				continue
 			}
 			rec, err := b.Record()

@@ -6,9 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vgirpc/vgirpc-go/vgirpc"
 )
 
 // anonymous begins the names of segments that have none in the file system. They
@@ -30,7 +31,7 @@ func CreateAnonymous(size int64) (*Segment, error) {
 	var random [8]byte
 	_, _ = rand.Read(random[:]) // it never fails
 	name := anonymous + hex.EncodeToString(random[:])
-	fd, err := unix.MemfdCreate("vgi_rpc", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	fd, err := unix.MemfdCreate(vgirpc.MemoryName, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
 	if err != nil {
 		return nil, fmt.Errorf("shm: memfd_create: %w", err)
 	}
@@ -51,8 +52,9 @@ func CreateAnonymous(size int64) (*Segment, error) {
 	return s.initialize()
 }
 
-// File returns a new descriptor of an anonymous segment, close-on-exec, for
-// [SendFiles] or a process that is about to be started. The caller closes it.
+// File returns a new descriptor of an anonymous segment, close-on-exec, to be
+// passed beside a request or to a process that is about to be started. The caller
+// closes it.
 func (s *Segment) File() (*os.File, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -98,20 +100,4 @@ func attachFile(f *os.File, name string) (*Segment, error) {
 	}
 	s := &Segment{name: name, sealed: true, file: file{f: f}}
 	return s, s.mmap(f)
-}
-
-// AttachInherited attaches the anonymous segment whose descriptor this process
-// was started with. It takes the descriptor over when it is sealed memory, and
-// makes it close-on-exec; any other descriptor is left alone, since nothing says
-// whose it is. Only a process's own parent may name one.
-func AttachInherited(fd int, name string) (*Segment, error) {
-	if fd <= 2 {
-		return nil, segmentErrorf("descriptor %d is a standard stream", fd)
-	}
-	seals, err := unix.FcntlInt(uintptr(fd), unix.F_GET_SEALS, 0)
-	if err != nil || seals&wantSeals != wantSeals {
-		return nil, segmentErrorf("descriptor %s is no sealed memory", strconv.Itoa(fd))
-	}
-	unix.CloseOnExec(fd)
-	return AttachFile(os.NewFile(uintptr(fd), name), name)
 }

@@ -3,12 +3,8 @@ package shm
 import (
 	"bytes"
 	"errors"
-	"io"
-	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -116,21 +112,17 @@ func TestABatchLiesInTheSegmentUntilItIsReleased(t *testing.T) {
 	}
 }
 
-// socketPair is a pair of connected Unix sockets.
-func socketPair(t *testing.T) (a, b *net.UnixConn) {
+// openMemory counts this process's descriptors of memory without a name.
+func openMemory(t *testing.T) (n int) {
 	t.Helper()
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	open, err := filepath.Glob("/proc/self/fd/*")
 	noError(t, err)
-	conns := make([]*net.UnixConn, 2)
-	for i, fd := range fds {
-		f := os.NewFile(uintptr(fd), "socket")
-		c, err := net.FileConn(f)
-		noError(t, err)
-		noError(t, f.Close())
-		conns[i] = c.(*net.UnixConn)
-		t.Cleanup(func() { _ = c.Close() })
+	for _, fd := range open {
+		if link, err := os.Readlink(fd); err == nil && strings.HasPrefix(link, "/memfd:") {
+			n++
+		}
 	}
-	return conns[0], conns[1]
+	return n
 }
 
 // openFiles counts this process's descriptors.
@@ -139,146 +131,6 @@ func openFiles(t *testing.T) int {
 	entries, err := os.ReadDir("/proc/self/fd")
 	noError(t, err)
 	return len(entries)
-}
-
-func TestADescriptorTravelsBesideTheBytes(t *testing.T) {
-	client, server := socketPair(t)
-	s := anonymousSegment(t, 1<<20)
-	f, err := s.File()
-	noError(t, err)
-	noError(t, SendFiles(client, []byte("hello"), f))
-	noError(t, f.Close())
-	buf := make([]byte, 64)
-	n, files, err := ReceiveFiles(server, buf, 1, s.Name())
-	noError(t, err)
-	equal(t, []any{string(buf[:n]), len(files)}, []any{"hello", 1})
-	flags, err := unix.FcntlInt(files[0].Fd(), unix.F_GETFD, 0)
-	noError(t, err)
-	equal(t, flags&unix.FD_CLOEXEC, unix.FD_CLOEXEC)
-	other, err := AttachFile(files[0], s.Name())
-	noError(t, err)
-	noError(t, other.Close())
-
-	_, err = client.Write([]byte("more"))
-	noError(t, err)
-	n, files, err = ReceiveFiles(server, buf, 1, "")
-	noError(t, err)
-	equal(t, []any{string(buf[:n]), len(files)}, []any{"more", 0})
-	noError(t, client.Close())
-	if _, _, err := ReceiveFiles(server, buf, 1, ""); err != io.EOF { //nolint:errorlint // as Read says it
-		t.Fatalf("at the end: %v", err)
-	}
-}
-
-func TestDescriptorsThatWereNotAskedForAreClosed(t *testing.T) {
-	for _, c := range []struct {
-		name    string
-		receive func(conn *net.UnixConn, p []byte) (int, []*os.File, error)
-		want    int
-	}{
-		{"more than the limit", func(conn *net.UnixConn, p []byte) (int, []*os.File, error) { return ReceiveFiles(conn, p, 1, "") }, 1},
-		{"none expected", func(conn *net.UnixConn, p []byte) (int, []*os.File, error) {
-			n, err := conn.Read(p)
-			return n, nil, err
-		}, 0},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			client, server := socketPair(t)
-			s := anonymousSegment(t, 1<<20)
-			f, err := s.File()
-			noError(t, err)
-			defer f.Close()
-			before := openFiles(t)
-			noError(t, SendFiles(client, []byte("x"), f, f, f, f, f))
-			n, files, err := c.receive(server, make([]byte, 8))
-			noError(t, err)
-			equal(t, []int{n, len(files), openFiles(t) - before}, []int{1, c.want, c.want})
-			for _, f := range files {
-				noError(t, f.Close())
-			}
-		})
-	}
-}
-
-func TestSendFilesRefuses(t *testing.T) {
-	client, server := socketPair(t)
-	f, err := os.Open(os.DevNull)
-	noError(t, err)
-	defer f.Close()
-	many := make([]*os.File, MaxFiles+1)
-	for i := range many {
-		many[i] = f
-	}
-	for name, err := range map[string]error{
-		"no bytes": SendFiles(client, nil, f), "no files": SendFiles(client, []byte("x")), "too many": SendFiles(client, []byte("x"), many...),
-	} {
-		if err == nil {
-			t.Errorf("%s: sent", name)
-		}
-	}
-	if _, _, err := ReceiveFiles(server, make([]byte, 1), 0, ""); err == nil {
-		t.Error("a limit of 0")
-	}
-}
-
-func TestAChildInheritsASegment(t *testing.T) {
-	owner, err := NewOwner(OwnerOptions{Size: 1 << 20, Anonymous: true, Options: Options{MinBatchBytes: -1}})
-	noError(t, err)
-	defer owner.Close()
-	f, err := owner.Segment().File()
-	noError(t, err)
-	b := batch(t, scalars(200))
-	r, err := owner.Segment().Write(b)
-	noError(t, err)
-	child := exec.Command(os.Args[0])
-	child.Env = append(os.Environ(), childVariable+"=inherited:"+owner.Segment().Name())
-	child.ExtraFiles = []*os.File{f}
-	out, err := child.CombinedOutput()
-	noError(t, f.Close())
-	equal(t, string(out), "200 rows\n")
-	noError(t, err)
-	regions, err := owner.Segment().Regions() // the child has freed it
-	noError(t, err)
-	equal(t, len(regions), 0)
-	equal(t, r.Offset, int64(HeaderBytes))
-}
-
-// inheritedChild reads the only batch of the segment on descriptor 3, frees it,
-// and says how many rows it has.
-func inheritedChild(name string) int {
-	if _, err := AttachInherited(1, name); err == nil {
-		return 1
-	}
-	if _, err := AttachInherited(77, name); err == nil {
-		return 2
-	}
-	s, err := AttachInherited(3, name)
-	if err != nil {
-		_, _ = os.Stderr.WriteString(err.Error())
-		return 3
-	}
-	flags, err := unix.FcntlInt(3, unix.F_GETFD, 0)
-	if err != nil || flags&unix.FD_CLOEXEC == 0 {
-		return 4
-	}
-	regions, err := s.Regions()
-	if err != nil || len(regions) != 1 {
-		return 5
-	}
-	schema, err := wire.NewSchema(scalars(0).Schema())
-	if err != nil {
-		return 6
-	}
-	b, release, err := s.View(regions[0], schema, wire.Limits{})
-	if err != nil {
-		return 7
-	}
-	_, _ = os.Stdout.WriteString(strconv.Itoa(b.Rows) + " rows\n")
-	release()
-	if s.Free(regions[0].Offset) != nil || s.Close() != nil {
-		return 8
-	}
-	return 0
 }
 
 func TestAZeroCopyBatchIsFreedOnTheTurnAfterItsRelease(t *testing.T) {

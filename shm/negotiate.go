@@ -8,7 +8,8 @@ const (
 	// KeyDescriptor in a request offers an anonymous segment, whose name is the
 	// value, and in an answer says whether it can be used: "true" to the value
 	// [Ask], and the segment's name once it is attached. The descriptor travels
-	// beside the request on a Unix socket, or see [KeyInherited].
+	// beside the request on a Unix socket, which says so ([vgirpc.KeyFiles]), or
+	// see [KeyInherited].
 	KeyDescriptor = "vgirpc_go.shm_descriptor"
 	// KeyInherited in a request is the number of the descriptor with which the
 	// server's process was started, for a client that started it.

@@ -19,9 +19,20 @@ type OwnerOptions struct {
 	// Size is the size of the segment in bytes, header included. 64 MiB when 0.
 	// Memory is taken as it is used.
 	Size int64
-	// Anonymous makes a segment without a name, for a server of this module that
-	// receives its descriptor ([KeyDescriptor]). Other servers cannot attach it.
+	// Anonymous makes a segment without a name, which only a server that receives
+	// its descriptor can attach ([KeyDescriptor]). [Client] offers such a segment
+	// anyway where it can, and with Anonymous no other.
 	Anonymous bool
+	// Named makes [Client] offer a named segment alone.
+	Named bool
+}
+
+// Validate reports an option that makes no sense, by name.
+func (o OwnerOptions) Validate() error {
+	if o.Anonymous && o.Named {
+		return errors.New("shm: OwnerOptions.Anonymous and Named exclude each other")
+	}
+	return o.Options.Validate()
 }
 
 // Owner is the client's side of one connection: it creates the segment, and tells
@@ -34,6 +45,9 @@ type Owner struct {
 
 // NewOwner creates a segment.
 func NewOwner(opts OwnerOptions) (*Owner, error) {
+	if err := opts.Validate(); err != nil {
+		return nil, err
+	}
 	if opts.Size == 0 {
 		opts.Size = DefaultSize
 	}
@@ -56,17 +70,6 @@ func NewOwner(opts OwnerOptions) (*Owner, error) {
 }
 
 var _ vgirpc.SharedMemory = (*Owner)(nil)
-
-// Client is [vgirpc.ClientOptions.SharedMemory]: an Owner for each connection to
-// a server that can use it.
-func Client(opts OwnerOptions) func() (vgirpc.SharedMemory, error) {
-	return func() (vgirpc.SharedMemory, error) {
-		if !Supported {
-			return nil, ErrUnsupported
-		}
-		return NewOwner(opts)
-	}
-}
 
 // Request is [Owner.Begin] and [Owner.Advertise].
 func (o *Owner) Request(meta wire.Metadata) (wire.Metadata, error) {

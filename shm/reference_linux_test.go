@@ -14,28 +14,9 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 
+	"github.com/vgirpc/vgirpc-go/internal/pyref"
 	"github.com/vgirpc/vgirpc-go/wire"
 )
-
-// python finds the interpreter that has the reference implementation.
-func python(t *testing.T) string {
-	t.Helper()
-	candidates := []string{os.Getenv("VGI_PYTHON_BIN")}
-	if dir := os.Getenv("VGI_PY"); dir != "" {
-		candidates = append(candidates, filepath.Join(dir, "python"))
-	}
-	for _, c := range append(candidates, "../.cache/python/python") {
-		if _, err := os.Stat(c); c != "" && err == nil {
-			return c
-		}
-	}
-	const text = "no Python with vgi-rpc: run conformance/setup-python.sh .cache/python, or set VGI_PYTHON_BIN"
-	if os.Getenv("CI") != "" {
-		t.Fatal(text)
-	}
-	t.Skip(text)
-	return ""
-}
 
 // reference is a process of the reference implementation that has the segment.
 type reference struct {
@@ -47,7 +28,7 @@ type reference struct {
 
 func startReference(t *testing.T, args ...string) *reference {
 	t.Helper()
-	cmd := exec.Command(python(t), append([]string{"-W", "ignore", "testdata/reference.py"}, args...)...)
+	cmd := exec.Command(pyref.Python(t), append([]string{"-W", "ignore", "testdata/reference.py"}, args...)...)
 	cmd.Env = append(os.Environ(), "VGI_RPC_SHM_MIN_BATCH_BYTES=1")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

@@ -13,6 +13,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
 
+	"github.com/vgirpc/vgirpc-go/internal/pyref"
 	"github.com/vgirpc/vgirpc-go/wire"
 )
 
@@ -24,7 +25,7 @@ type worker struct {
 
 func startWorker(t *testing.T) *worker {
 	t.Helper()
-	cmd := exec.Command(python(t), "-W", "ignore", "../conformance/reference/reference_worker.py")
+	cmd := exec.Command(pyref.Python(t), "-W", "ignore", "../conformance/reference/reference_worker.py")
 	cmd.Env = append(os.Environ(), "VGI_RPC_SHM_MIN_BATCH_BYTES=1")
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()

@@ -287,8 +287,10 @@ func runChild(what string) int {
 		}
 		_, _ = os.Stdout.WriteString(s.Name() + "\n")
 		_, _ = os.Stdin.Read(make([]byte, 1))
-	case "inherited":
-		return inheritedChild(arg)
+	case "worker":
+		return worksInherited(arg)
+	case "rewrite":
+		return rewriteChild(arg)
 	}
 	return 0
 }

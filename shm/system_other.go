@@ -34,9 +34,5 @@ func AttachFile(f *os.File, _ string) (*Segment, error) {
 	return nil, ErrUnsupported
 }
 
-// AttachInherited attaches an anonymous segment whose descriptor this process was
-// started with; see the Linux version.
-func AttachInherited(int, string) (*Segment, error) { return nil, ErrUnsupported }
-
 // File returns a new descriptor of an anonymous segment; see the Linux version.
 func (s *Segment) File() (*os.File, error) { return nil, ErrUnsupported }

@@ -28,8 +28,31 @@ func (c watched) Close() error {
 	return c.SharedMemory.Close()
 }
 
+// watching watches what a client negotiates.
+type watching struct {
+	vgirpc.SharedMemoryClient
+	t *testing.T
+}
+
+// Negotiate wraps the memory, if there is any: here there always is.
+func (w watching) Negotiate(link vgirpc.CapabilityLink) (vgirpc.SharedMemory, error) {
+	memory, err := w.SharedMemoryClient.Negotiate(link)
+	if err != nil {
+		w.t.Errorf("negotiation: %v", err)
+		return nil, err
+	}
+	return watched{memory, w.t}, nil
+}
+
 func TestEveryCallGoesThroughSharedMemory(t *testing.T) {
+	for name, opts := range map[string]OwnerOptions{"with a name": {Named: true}, "without one": {Anonymous: true}} {
+		t.Run(name, func(t *testing.T) { everyCall(t, opts) })
+	}
+}
+
+func everyCall(t *testing.T, owner OwnerOptions) {
 	all := Options{MinBatchBytes: -1}
+	owner.Options, owner.Size = all, 1<<20
 	vgitest.TestTransport(t, func(t *testing.T, s *vgirpc.Server, opts vgirpc.ClientOptions) *vgirpc.Client {
 		path := filepath.Join(t.TempDir(), "s")
 		l, err := net.Listen("unix", path)
@@ -44,11 +67,7 @@ func TestEveryCallGoesThroughSharedMemory(t *testing.T) {
 			_ = l.Close()
 			<-done
 		})
-		create := Client(OwnerOptions{Options: all, Size: 1 << 20})
-		opts.SharedMemory = func() (vgirpc.SharedMemory, error) {
-			memory, err := create()
-			return watched{memory, t}, err
-		}
+		opts.SharedMemory = watching{Client(owner), t}
 		c, err := vgirpc.DialUnix(t.Context(), path, opts)
 		noError(t, err)
 		t.Cleanup(func() { _ = c.Close() })

@@ -2,16 +2,84 @@ package vgirpc
 
 import (
 	"context"
+	"errors"
+	"os"
+	"slices"
 	"sync"
 
 	"github.com/vgirpc/vgirpc-go/wire"
 )
 
+// SharedMemoryClient agrees with the servers of connections on shared memory:
+// package shm has one. It may be asked about many connections at once.
+type SharedMemoryClient interface {
+	// Negotiate returns the memory of one connection. It is called before the
+	// connection's first call. An error says why there is none, and batches go
+	// inline.
+	Negotiate(link CapabilityLink) (SharedMemory, error)
+	// Inherit makes memory for a process that is about to be started, and f, its
+	// descriptor, which the process gets as number fd; own then negotiates it on
+	// the connection to that process, instead of this one. The caller closes both:
+	// f once the process has started, own when there is no connection; a transport
+	// closes the one that it was given. f is nil, as is own, when there is no such
+	// memory.
+	Inherit(fd int) (f *os.File, own InheritedMemory, err error)
+}
+
+// InheritedMemory is the [SharedMemoryClient] of the connection to one process
+// that was started with memory.
+type InheritedMemory interface {
+	SharedMemoryClient
+	// Close gives the memory up, unless it was negotiated: then it is the
+	// connection's. Closing again does nothing.
+	Close() error
+}
+
+// CapabilityLink is a client's connection before its first call.
+type CapabilityLink interface {
+	// PassesFiles reports whether descriptors can travel over the connection.
+	PassesFiles() bool
+	// Ask sends a capability request with own metadata, and with file beside it
+	// unless that is nil, and returns the metadata of the answer; none when the
+	// server refused it. A server closes a file that it has not agreed to take.
+	Ask(own wire.Metadata, file *os.File) (answer wire.Metadata, err error)
+}
+
+// capabilityLink is a connection that somebody has the turn of.
+type capabilityLink struct {
+	t   *streamTransport
+	err error // of the connection
+}
+
+// PassesFiles implements [CapabilityLink].
+func (l *capabilityLink) PassesFiles() bool { return fileConn(l.t.rw) != nil }
+
+// Ask implements [CapabilityLink].
+func (l *capabilityLink) Ask(own wire.Metadata, file *os.File) (wire.Metadata, error) {
+	if l.err != nil {
+		return nil, l.err
+	}
+	var fds duplicates
+	if file != nil {
+		if !l.PassesFiles() {
+			return nil, errNoFiles()
+		}
+		var err error
+		if fds, err = duplicate([]*os.File{file}); err != nil {
+			return nil, err
+		}
+		defer fds.close()
+	}
+	var answer wire.Metadata
+	answer, l.err = l.t.ask(own, fds)
+	return answer, l.err
+}
+
 // sideChannel is the shared memory of a client's connection. There is none until
 // the server has agreed to it, and none at all when the pointer is nil. Whoever
 // has the turn of the connection uses it; close may be called at any time.
 type sideChannel struct {
-	create func() (SharedMemory, error)
+	client SharedMemoryClient
 	asked  bool
 	free   func() // gives the last batch back that was fetched; nil without
 
@@ -20,11 +88,11 @@ type sideChannel struct {
 	closed bool
 }
 
-func newSideChannel(create func() (SharedMemory, error)) *sideChannel {
-	if create == nil {
+func newSideChannel(client SharedMemoryClient) *sideChannel {
+	if client == nil {
 		return nil
 	}
-	return &sideChannel{create: create}
+	return &sideChannel{client: client}
 }
 
 // get is the memory in use, nil without.
@@ -37,7 +105,7 @@ func (s *sideChannel) get() SharedMemory {
 	return s.memory
 }
 
-// negotiate asks the server once whether it can use shared memory
+// negotiate agrees with the server once on shared memory, if on any
 // (WIRE_PROTOCOL section 15). An error is that of the connection: whatever else
 // goes wrong, batches go inline.
 func (s *sideChannel) negotiate(t *streamTransport) error {
@@ -45,33 +113,35 @@ func (s *sideChannel) negotiate(t *streamTransport) error {
 		return nil
 	}
 	s.asked = true
-	ask := CapabilityRequest(wire.Pair{Key: wire.KeyTransportSHM, Value: "true"})
-	if err := t.send(&ask); err != nil {
-		return err
-	}
-	if _, err := t.r.NextStream(); err != nil {
-		return err
-	}
-	b, err := t.r.Next()
-	agreed := err == nil && b.Meta.Value(wire.KeyTransportSHM) == "true"
-	if err := t.r.Drain(); err != nil {
-		return err
-	}
-	if !agreed {
-		return nil
-	}
-	memory, err := s.create()
+	link := &capabilityLink{t: t}
+	memory, err := s.client.Negotiate(link)
 	if err != nil {
-		return nil // there is none to be had: batches go inline
+		return link.err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	if s.closed || link.err != nil {
 		_ = memory.Close() // nobody has used it
-		return nil
+		return link.err
 	}
 	s.memory = memory
 	return nil
+}
+
+// ask sends a capability request and reads the answer. An error is that of the
+// connection.
+func (t *streamTransport) ask(own wire.Metadata, fds duplicates) (answer wire.Metadata, err error) {
+	request := CapabilityRequest(own...)
+	if err := t.sendWith(&request, fds); err != nil {
+		return nil, err
+	}
+	if _, err := t.r.NextStream(); err != nil {
+		return nil, err
+	}
+	if b, err := t.r.Next(); err == nil && b.Kind() == wire.KindData {
+		answer = slices.Clone(b.Meta)
+	}
+	return answer, t.r.Drain()
 }
 
 // request is a request's batch as it is sent: with the segment's name, and in the
@@ -128,8 +198,10 @@ func (s *sideChannel) fetch(pointer *wire.Batch) (*wire.Batch, error) {
 	return b, nil
 }
 
+// giveBack ends the use of the batch that was fetched last: its memory is free
+// from the next turn of this side on.
 func (s *sideChannel) giveBack() {
-	if s.free != nil {
+	if s != nil && s.free != nil {
 		s.free()
 		s.free = nil
 	}
@@ -151,8 +223,15 @@ func (s *sideChannel) close() error {
 	memory, first := s.memory, !s.closed
 	s.closed = true
 	s.mu.Unlock()
-	if memory == nil || !first {
+	if !first {
 		return nil
 	}
-	return memory.Close()
+	var err error
+	if c, ok := s.client.(InheritedMemory); ok {
+		err = c.Close()
+	}
+	if memory != nil {
+		err = errors.Join(err, memory.Close())
+	}
+	return err
 }

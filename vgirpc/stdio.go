@@ -19,6 +19,9 @@ const pipeBuffer = 1 << 20
 type Stdio struct {
 	in, out   *os.File
 	closeOnce sync.Once
+
+	mu     sync.Mutex
+	memory *os.File // that the process was started with, until somebody takes it
 }
 
 // TakeStdio moves standard input and output to descriptors of their own and
@@ -26,6 +29,10 @@ type Stdio struct {
 // what anybody prints to standard output goes to standard error, so that a
 // stray print cannot break the stream. The descriptors are closed in child
 // processes: a child that outlives the worker does not keep the pipe open.
+//
+// Memory that a client of this module starts its worker with
+// ([InheritedDescriptor]) is made close-on-exec as well, and is closed with the
+// connection unless shared memory was negotiated.
 //
 // What a program prints before it calls TakeStdio cannot be caught.
 func TakeStdio() (*Stdio, error) {
@@ -51,7 +58,7 @@ func TakeStdio() (*Stdio, error) {
 	for _, f := range []*os.File{in, out} {
 		widenPipe(f)
 	}
-	return &Stdio{in: in, out: out}, nil
+	return &Stdio{in: in, out: out, memory: inheritedMemory(InheritedDescriptor)}, nil
 }
 
 // moveAway duplicates a descriptor to a new one that children do not inherit.
@@ -84,6 +91,22 @@ func (s *Stdio) Write(p []byte) (int, error) { return s.out.Write(p) }
 // about to end.
 func (s *Stdio) Close() error {
 	var err error
-	s.closeOnce.Do(func() { err = s.out.Close() })
+	s.closeOnce.Do(func() {
+		closeFiles([]*os.File{s.Inherited(InheritedDescriptor)})
+		err = s.out.Close()
+	})
 	return err
+}
+
+// Inherited hands over the memory that the process was started with as descriptor
+// number fd, once; nil when there is none.
+func (s *Stdio) Inherited(fd int) *os.File {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if fd != InheritedDescriptor {
+		return nil
+	}
+	memory := s.memory
+	s.memory = nil
+	return memory
 }

@@ -86,23 +86,43 @@ func (c *connection) start(q *request, opts vgirpc.ClientOptions, stderr io.Writ
 	if err := json.Unmarshal(q.Target, &argv); err != nil || len(argv) == 0 {
 		return errors.New("target: want the command line of a worker, as a list")
 	}
+	process := subprocess.Options{Command: argv, Stderr: stderr, CloseGrace: endTimeout}
 	if q.Transport == "shm" {
-		opts.SharedMemory = sharedMemory(q.SHMSize)
+		f, memory, err := q.sharedMemory().Inherit(vgirpc.InheritedDescriptor)
+		if err != nil {
+			return err
+		}
+		opts.SharedMemory = q.sharedMemory()
+		if f != nil {
+			process.Files, opts.SharedMemory = []*os.File{f}, memory
+			defer func() { _ = f.Close() }() // the worker has its own
+		}
 	}
-	worker, err := subprocess.Start(context.Background(), subprocess.Options{Command: argv, Stderr: stderr, CloseGrace: endTimeout})
-	if err == nil {
-		c.client = vgirpc.NewClient(worker, opts) // which sends nothing of its own
+	worker, err := subprocess.Start(context.Background(), process)
+	if err != nil {
+		return errors.Join(err, discard(opts.SharedMemory))
 	}
-	return err
+	c.client = vgirpc.NewClient(worker, opts) // which sends nothing of its own
+	return nil
 }
 
-// sharedMemory makes a segment of so many bytes.
-func sharedMemory(size int64) func() (vgirpc.SharedMemory, error) {
+// discard gives up memory that no worker has.
+func discard(memory vgirpc.SharedMemoryClient) error {
+	if m, ok := memory.(vgirpc.InheritedMemory); ok {
+		return m.Close()
+	}
+	return nil
+}
+
+// sharedMemory is a segment of the size that is asked for. Whatever the driver
+// reads of one it has encoded before it releases it.
+func (q *request) sharedMemory() vgirpc.SharedMemoryClient {
+	size := q.SHMSize
 	if size == 0 {
 		size = 4 << 20
 	}
 	least := shm.ParseMinBatchBytes(os.Getenv(shm.MinBatchVariable))
-	return shm.Client(shm.OwnerOptions{Size: size, Options: shm.Options{MinBatchBytes: least}})
+	return shm.Client(shm.OwnerOptions{Size: size, Options: shm.Options{MinBatchBytes: least, ZeroCopy: q.ZeroCopy}})
 }
 
 func (c *connection) dialHTTP(q *request, target string, opts vgirpc.ClientOptions) error {

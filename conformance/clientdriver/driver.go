@@ -73,6 +73,7 @@ type request struct {
 	External         bool              `json:"external"`
 	CompressionLevel json.RawMessage   `json:"compression_level"` // nil when absent, "null" when null
 	SHMSize          int64             `json:"shm_size"`
+	ZeroCopy         bool              `json:"zero_copy"` // ours: batches are read where they lie, where the server allows it
 	Headers          map[string]string `json:"headers"`
 
 	// calls and streams

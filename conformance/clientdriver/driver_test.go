@@ -23,6 +23,8 @@ import (
 
 	"github.com/vgirpc/vgirpc-go/conformance"
 	"github.com/vgirpc/vgirpc-go/conformance/clientdriver"
+	"github.com/vgirpc/vgirpc-go/shm"
+	"github.com/vgirpc/vgirpc-go/vgirpc"
 	"github.com/vgirpc/vgirpc-go/wire"
 )
 
@@ -283,6 +285,9 @@ func listening(t *testing.T, args ...string) string {
 var transports = map[string]func(t *testing.T) (transport string, target any, more []any){
 	"stdio": func(*testing.T) (string, any, []any) { return "stdio", []string{os.Args[0]}, nil },
 	"shm":   func(*testing.T) (string, any, []any) { return "shm", []string{os.Args[0]}, []any{"shm_size", 1 << 20} },
+	"shm without a copy": func(*testing.T) (string, any, []any) {
+		return "shm", []string{os.Args[0]}, []any{"shm_size", 1 << 20, "zero_copy", true}
+	},
 	"unix": func(t *testing.T) (string, any, []any) {
 		t.Helper()
 		return "unix", listening(t, "--unix", filepath.Join(t.TempDir(), "s")), nil
@@ -302,9 +307,11 @@ func TestEveryOperationOnEveryTransport(t *testing.T) {
 	for name, start := range transports {
 		t.Run(name, func(t *testing.T) {
 			transport, target, more := start(t)
+			t.Setenv(shm.MinBatchVariable, "1")
 			r := drive(t)
 			r.connect(transport, target, more...)
 			testCalls(t, r)
+			equal(t, "memory that was passed to the worker", passedMemory(t), transport == "shm" && shm.Supported)
 			testProducers(t, r, transport == "http")
 			testExchanges(t, r)
 			testDescribe(t, r)
@@ -321,6 +328,20 @@ func TestEveryOperationOnEveryTransport(t *testing.T) {
 			}
 		})
 	}
+}
+
+// passedMemory reports whether this process holds memory without a name, as the
+// driver does while it shares some with a worker of ours.
+func passedMemory(t *testing.T) bool {
+	t.Helper()
+	open, err := filepath.Glob("/proc/self/fd/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.ContainsFunc(open, func(fd string) bool {
+		link, err := os.Readlink(fd)
+		return err == nil && strings.HasPrefix(link, "/memfd:"+vgirpc.MemoryName)
+	})
 }
 
 func testCalls(t *testing.T, r *running) {

@@ -4,6 +4,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"os"
 	"time"
 
 	"github.com/vgirpc/vgirpc-go/vgirpc"
@@ -19,6 +20,11 @@ type Options struct {
 	Env []string
 	// Dir is the working directory; "" is that of this process.
 	Dir string
+	// Files are the process's descriptors from 3 on. They stay the caller's, and
+	// open as long as a process may be started. With any, [New] starts no process
+	// with shared memory, whose place they have: it gets a named segment. Not on
+	// Windows.
+	Files []*os.File
 
 	// Logger gets each line that the worker writes to standard error, at level
 	// Info, with the process's number. Nil logs nothing.

@@ -60,7 +60,7 @@ func start(ctx context.Context, o *Options) (*Process, error) {
 	p.stderr = stderr{log: o.Logger, to: o.Stderr, keep: o.StderrTail}
 	//nolint:noctx // the process outlives ctx, and its end has an order
 	cmd := exec.Command(o.Command[0], o.Command[1:]...)
-	cmd.Env, cmd.Dir = o.Env, o.Dir
+	cmd.Env, cmd.Dir, cmd.ExtraFiles = o.Env, o.Dir, o.Files
 	ends, err := p.connect(cmd)
 	if err != nil {
 		return nil, notStarted(o.Command[0], err)

@@ -183,6 +183,29 @@ func TestACallThatWaitedGoesToTheNextWorker(t *testing.T) {
 	waiting.Wait()
 }
 
+func TestACallThatPanicsCostsAWorkerButNotTheTurn(t *testing.T) {
+	returnsEverything(t)
+	opts := workerIn("serve", "")
+	opts.Restart = Restart{Attempts: 1, MinDelay: time.Hour, HealthyAfter: time.Hour}
+	tr, c := begin(t, opts)
+	loud := vgirpc.NewClientOn(tr, vgirpc.ClientOptions{OnLog: func(context.Context, vgirpc.LogMessage) { panic("a log") }})
+	func() {
+		defer func() {
+			if diff := cmp.Diff(any("a log"), recover()); diff != "" {
+				t.Errorf("panic (-want +got):\n%s", diff)
+			}
+		}()
+		_, err := vgitest.NewContract().Echo.Call(t.Context(), loud, vgitest.TextParams{Text: "x"})
+		t.Errorf("got %v", err)
+	}()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	sum, err := vgitest.NewContract().Add.Call(ctx, c, vgitest.AddParams{A: 1, B: 2}) // an attempt that counted would wait for an hour
+	if sum != 3 || err != nil {
+		t.Errorf("1 + 2 is %v, %v", sum, err)
+	}
+}
+
 func TestCallsInAStormSucceedOrAreTold(t *testing.T) {
 	returnsEverything(t)
 	opts := workerIn("serve", "")
@@ -230,6 +253,43 @@ func TestAStartGoesOnWithoutTheCallThatAskedForIt(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	adds(t, c)
+}
+
+func TestAWorkerWhoseStartNobodyWaitedForIsReplaced(t *testing.T) {
+	returnsEverything(t)
+	opts := workerIn("serve", "")
+	opts.Restart = Restart{Attempts: 2, MinDelay: time.Millisecond, HealthyAfter: time.Hour}
+	tr, c := begin(t, opts)
+	murder(t, tr.current())
+	abandonStart(t, tr, c)
+	eventually(t, "the start is over", func() bool {
+		tr.mu.Lock()
+		defer tr.mu.Unlock()
+		return tr.worker != nil
+	})
+	murder(t, tr.current()) // before a call has seen it
+	adds(t, c)
+	murder(t, tr.current())
+	_, err := vgitest.NewContract().Add.Call(t.Context(), c, vgitest.AddParams{})
+	fails(t, err, failure{
+		Code: vgirpc.Unavailable, Type: "WorkerGivenUp", Says: "after 2 restarts in a row", Exit: "signal: killed",
+	})
+}
+
+// abandonStart makes a call that begins a start and does not wait for it.
+func abandonStart(t *testing.T, tr *transport, c *vgirpc.Client) {
+	t.Helper()
+	for starting := false; !starting; { // the context's end may be seen before the turn is chosen
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		_, err := vgitest.NewContract().Add.Call(ctx, c, vgitest.AddParams{})
+		if !errors.Is(err, context.Canceled) {
+			t.Fatalf("got %v", err)
+		}
+		tr.mu.Lock()
+		starting = tr.stopStart != nil
+		tr.mu.Unlock()
+	}
 }
 
 func TestCloseEndsTheWaitForARestart(t *testing.T) {

@@ -88,6 +88,9 @@ func (t *transport) ready(ctx context.Context) (*worker, error) {
 	t.mu.Lock()
 	w, isClosed := t.worker, t.isClosed
 	t.mu.Unlock()
+	if w != nil {
+		t.starting = nil // it has succeeded, after the call that asked for it had left
+	}
 	switch {
 	case isClosed:
 		return nil, errClosed
@@ -118,7 +121,10 @@ func (t *transport) restart(w *worker, wait time.Duration) error {
 	}
 	if w != nil {
 		t.worker = nil
-		t.owned.Go(func() { _ = w.process.Close() }) // how it ended was told, or is of no interest
+		t.owned.Go(func() {
+			_ = w.transport.Close() // the shared memory goes with its process
+			_ = w.process.Close()   // how it ended was told, or is of no interest
+		})
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	starting := make(chan error, 1)
@@ -144,6 +150,7 @@ func (t *transport) startAfter(ctx context.Context, wait time.Duration) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.isClosed {
+		_ = w.transport.Close() // with its memory
 		w.process.kill()
 		return errClosed
 	}
@@ -202,7 +209,10 @@ func (t *transport) Call(ctx context.Context, req *vgirpc.ClientRequest) (*wire.
 	if err != nil {
 		return nil, nil, err
 	}
+	returned := false
+	defer t.rescue(w, &returned)
 	result, release, err := w.transport.Call(ctx, req)
+	returned = true
 	if err != nil {
 		w.failed(ctx, err)
 		t.turn <- struct{}{}
@@ -218,13 +228,27 @@ func (t *transport) Open(ctx context.Context, req *vgirpc.ClientRequest) (vgirpc
 	if err != nil {
 		return nil, err
 	}
+	returned := false
+	defer t.rescue(w, &returned)
 	s, err := w.transport.Open(ctx, req)
+	returned = true
 	if err != nil {
 		w.failed(ctx, err)
 		t.turn <- struct{}{}
 		return nil, err
 	}
 	return &stream{TurnStream: s, t: t, w: w}, nil
+}
+
+// rescue gives up the worker of a call that a panic of the caller's OnLog has
+// left, and passes the turn on.
+func (t *transport) rescue(w *worker, returned *bool) {
+	if *returned {
+		return
+	}
+	w.abandoned = true
+	_ = w.transport.Close() // the panic says more
+	t.turn <- struct{}{}
 }
 
 // Close implements [vgirpc.Transport]. It returns how the worker ended, when
@@ -357,7 +381,7 @@ func launch(ctx context.Context, o *Options, client vgirpc.ClientOptions) (*work
 		ctx, cancel = context.WithTimeoutCause(ctx, o.StartTimeout, errSilent)
 		defer cancel()
 	}
-	p, err := start(ctx, o)
+	p, client, discard, err := startShared(ctx, o, client)
 	if err != nil {
 		return nil, err
 	}
@@ -368,6 +392,7 @@ func launch(ctx context.Context, o *Options, client vgirpc.ClientOptions) (*work
 		return &worker{process: p, transport: vgirpc.NewStreamTransport(connection{p}, client), born: time.Now()}, nil
 	}
 	p.kill()
+	discard()
 	var typed *vgirpc.Error
 	switch {
 	case !inTime && errors.Is(context.Cause(ctx), errSilent):
