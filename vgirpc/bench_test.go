@@ -38,11 +38,11 @@ func (r *recorded) Read([]byte) (int, error) { return 0, io.EOF }
 func (r *recorded) Close() error             { return nil }
 
 // record returns the bytes of one call.
-func record(b *testing.B, call func(*vgirpc.Client) error) []byte {
-	b.Helper()
+func record(tb testing.TB, call func(*vgirpc.Client) error) []byte {
+	tb.Helper()
 	conn := &recorded{}
 	if err := call(vgirpc.NewClient(conn, vgirpc.ClientOptions{})); !errors.Is(err, io.ErrUnexpectedEOF) {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
 	return bytes.Clone(conn.Bytes())
 }
@@ -137,10 +137,57 @@ func BenchmarkPairUnary(b *testing.B) {
 // BenchmarkServeTurns serves streams of a thousand turns; its figures are for
 // one stream.
 func BenchmarkServeTurns(b *testing.B) {
-	const turns = 1000
+	for name, opts := range map[string]vgirpc.ServerOptions{"inline": {}, "with shared memory": {SharedMemory: inert}} {
+		b.Run(name, func(b *testing.B) {
+			conn := serveTurns(b, opts)
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := conn.ServeOne(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// inert is shared memory that nobody has asked for.
+func inert(*vgirpc.Peer) (vgirpc.SharedMemory, error) { return inertMemory{}, nil }
+
+type inertMemory struct{ vgirpc.SharedMemory }
+
+func (inertMemory) Request(meta wire.Metadata) (wire.Metadata, error) { return meta, nil }
+func (inertMemory) Answers() bool                                     { return true }
+func (inertMemory) Turn() error                                       { return nil }
+func (inertMemory) Close() error                                      { return nil }
+
+func (inertMemory) Place(_ context.Context, _ *wire.Schema, cycle []wire.Batch, _ int64) ([]wire.Batch, int64, error) {
+	return cycle, 0, nil
+}
+
+func TestATurnAllocatesNothingForSharedMemory(t *testing.T) {
+	without, with := serveTurns(t, vgirpc.ServerOptions{}), serveTurns(t, vgirpc.ServerOptions{SharedMemory: inert})
+	count := func(conn *vgirpc.Conn) float64 {
+		return testing.AllocsPerRun(10, func() {
+			if err := conn.ServeOne(); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	if a, b := count(without), count(with); b > a+turnsOfAStream/100 {
+		t.Errorf("a stream of %d turns takes %v allocations, and %v with shared memory", turnsOfAStream, a, b)
+	}
+}
+
+// turnsOfAStream is how long the streams of serveTurns are.
+const turnsOfAStream = 1000
+
+// serveTurns is a connection that serves one stream after the other.
+func serveTurns(tb testing.TB, opts vgirpc.ServerOptions) *vgirpc.Conn {
+	tb.Helper()
+	const turns = turnsOfAStream
 	c := vgitest.NewContract()
-	s := vgitest.NewServer(b, c, vgirpc.ServerOptions{})
-	open := record(b, func(client *vgirpc.Client) error {
+	s := vgitest.NewServer(tb, c, opts)
+	open := record(tb, func(client *vgirpc.Client) error {
 		stream, err := c.Count.Open(context.Background(), client, vgitest.CountParams{N: turns})
 		if err != nil {
 			return err
@@ -154,19 +201,14 @@ func BenchmarkServeTurns(b *testing.B) {
 	w := wire.NewWriter(&tick)
 	empty := wire.EmptyBatch(wire.EmptySchema(), nil)
 	if err := errors.Join(w.Open(wire.EmptySchema()), w.Batch(&empty), w.Flush()); err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
 	one := tick.Bytes()[len(wire.EmptySchema().Message()):]
 	p := append(bytes.Clone(open), bytes.Repeat(one, turns)...) // the client sent the first tick itself
 	p = append(p, 0xFF, 0xFF, 0xFF, 0xFF, 0, 0, 0, 0)
-	conn, err := s.NewConn(b.Context(), &replay{p: p}, &vgirpc.Peer{Kind: vgirpc.TransportPipe})
+	conn, err := s.NewConn(tb.Context(), &replay{p: p}, &vgirpc.Peer{Kind: vgirpc.TransportPipe})
 	if err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
-	b.ReportAllocs()
-	for b.Loop() {
-		if err := conn.ServeOne(); err != nil {
-			b.Fatal(err)
-		}
-	}
+	return conn
 }

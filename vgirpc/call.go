@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"os"
 
 	"github.com/apache/arrow-go/v18/arrow"
 
@@ -54,6 +55,7 @@ type Call struct {
 	requestID string
 	streamID  string
 	budget    ResponseBudget
+	files     []*os.File   // that came with the request, until somebody takes them
 	fields    *wire.Schema // of the request
 	rows      int          // of the request
 

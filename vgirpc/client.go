@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"slices"
 	"strconv"
 	"sync"
@@ -21,11 +22,11 @@ type ClientOptions struct {
 	OnLog func(ctx context.Context, log LogMessage)
 	// Limits bound what is read from the server.
 	Limits wire.Limits
-	// SharedMemory makes the memory through which large batches of a pipe or a
+	// SharedMemory brings the memory through which large batches of a pipe or a
 	// Unix socket go, once the server has said that it can use it (WIRE_PROTOCOL
 	// section 15): see shm.Client. Without it everything goes through the
 	// connection.
-	SharedMemory func() (SharedMemory, error)
+	SharedMemory SharedMemoryClient
 	// Offload fetches what a pointer in an answer stands for (WIRE_PROTOCOL
 	// section 12). Typed calls fail on a pointer when nil; others return it.
 	Offload Offload
@@ -108,6 +109,9 @@ type ClientRequest struct {
 	Method *Method
 	Batch  wire.Batch // the parameters, with the request's metadata
 	OnLog  func(meta wire.Metadata)
+	// Files go along with the request, on a transport that is a [FileCarrier];
+	// they stay the caller's.
+	Files []*os.File
 	// Output says whether a stream's batches may be read into memory that is
 	// used again.
 	Output wire.Lifetime

@@ -25,7 +25,9 @@ func prepare[P any](ctx context.Context, c *Client, m *Method, params *P, mem *c
 	}
 	mem.req.Batch.Rows = 1
 	mem.req.Batch.Meta = stamp(ctx, m.RequestMetadata())
-	return nil
+	var err error
+	mem.req.Files, err = filesOf(ctx, c.transport)
+	return err
 }
 
 // RequestMetadata is the metadata of every request of m (WIRE_PROTOCOL section
@@ -193,22 +195,29 @@ func (s *ProducerStream[Row]) All() iter.Seq2[[]Row, error] {
 // the last element.
 func (s *ProducerStream[Row]) Batches() iter.Seq2[*wire.Batch, error] {
 	return func(yield func(*wire.Batch, error) bool) {
+		left := true // also when the loop's body panics
+		defer func() {
+			if left {
+				grace, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), cancelGrace)
+				defer cancel()
+				_ = s.s.Cancel(grace) // best effort: the caller has left
+			}
+		}()
 		for {
 			tick := wire.EmptyBatch(wire.EmptySchema(), s.tick)
 			b, err := s.s.Turn(s.ctx, &tick)
 			if err == io.EOF { //nolint:errorlint // the end of the stream, by identity
+				left = false
 				return
 			}
 			if err == nil {
 				s.got = b.Meta
 			}
 			if !yield(b, err) {
-				grace, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), cancelGrace)
-				_ = s.s.Cancel(grace) // best effort: the caller has left
-				cancel()
 				return
 			}
 			if err != nil {
+				left = false
 				return
 			}
 		}

@@ -26,8 +26,12 @@ type streamTransport struct {
 	turn    chan struct{} // holds one token: whoever has it may use r, w and shm
 	release func()        // gives the token back
 
+	askedFiles bool // the server was asked whether calls may bring files
+	mostFiles  int  // how many one may bring
+
 	mu     sync.Mutex
-	broken *Error // why no further call is possible
+	broken *Error        // why no further call is possible
+	over   chan struct{} // closed when broken is set
 }
 
 // NewStreamTransport returns a transport that carries calls over a byte stream,
@@ -35,10 +39,13 @@ type streamTransport struct {
 // of rw must end when it is closed.
 func NewStreamTransport(rw io.ReadWriteCloser, opts ClientOptions) Transport {
 	t := &streamTransport{
-		rw: rw, closeRW: sync.OnceValue(rw.Close), turn: make(chan struct{}, 1),
+		rw: rw, closeRW: sync.OnceValue(rw.Close), turn: make(chan struct{}, 1), over: make(chan struct{}),
 		r: wire.NewReader(rw, opts.Limits, nil), w: wire.NewWriter(rw), shm: newSideChannel(opts.SharedMemory),
 	}
-	t.release = func() { t.turn <- struct{}{} }
+	t.release = func() {
+		t.shm.giveBack()
+		t.turn <- struct{}{}
+	}
 	t.release()
 	return t
 }
@@ -50,6 +57,8 @@ func (t *streamTransport) acquire(ctx context.Context) error {
 	}
 	select {
 	case <-t.turn:
+	case <-t.over:
+		return t.failure()
 	case <-ctx.Done():
 		return ContextError(ctx)
 	}
@@ -122,6 +131,7 @@ func (t *streamTransport) fail(err error) error {
 			Code: Unavailable, Type: "ConnectionLost", Message: "the connection was given up during an earlier call: " + lost.Message,
 		}
 	}
+	close(t.over)
 	t.closing.Go(func() { _ = t.closeRW() }) // the error says why; closing may take its time
 	return lost
 }
@@ -159,6 +169,7 @@ func (t *streamTransport) Close() error {
 	first := t.broken == nil
 	if first {
 		t.broken = errClosed
+		close(t.over)
 	}
 	t.mu.Unlock()
 	err := t.closeRW()
@@ -187,7 +198,7 @@ func (t *streamTransport) Call(ctx context.Context, req *ClientRequest) (*wire.B
 // roundTrip sends a request and reads its reply to the end.
 func (t *streamTransport) roundTrip(req *ClientRequest) (*wire.Batch, error) {
 	if err := t.request(req, true); err != nil {
-		return nil, t.fail(err)
+		return nil, err
 	}
 	result, err := t.reply(req, wire.Own)
 	if err != nil {
@@ -204,16 +215,28 @@ func (t *streamTransport) roundTrip(req *ClientRequest) (*wire.Batch, error) {
 }
 
 // request sends a request. Its batch may go through shared memory where placed
-// says so: the server answers it before anything else is sent.
+// says so: the server answers it before anything else is sent. Files that cannot
+// go along are an error which leaves the connection as it is.
 func (t *streamTransport) request(req *ClientRequest, placed bool) error {
+	if len(req.Files) > 0 {
+		return t.requestWith(req, placed)
+	}
 	if t.shm == nil {
-		return t.send(&req.Batch)
+		return t.sent(t.send(&req.Batch))
 	}
 	if err := t.shm.negotiate(t); err != nil {
-		return err
+		return t.fail(err)
 	}
 	batch := t.shm.request(&req.Batch, placed)
-	return t.send(&batch)
+	return t.sent(t.send(&batch))
+}
+
+// sent is the error of what was to be sent.
+func (t *streamTransport) sent(err error) error {
+	if err != nil {
+		return t.fail(err)
+	}
+	return nil
 }
 
 // send writes a request stream.
@@ -268,7 +291,7 @@ func (t *streamTransport) next(req *ClientRequest, life wire.Lifetime) (*wire.Ba
 			return nil, err
 		case wire.KindLog:
 			if req.OnLog != nil {
-				req.OnLog(b.Meta)
+				t.tell(req.OnLog, b.Meta)
 			}
 		case wire.KindSHM:
 			fetched, err := t.shm.fetch(b)
@@ -283,6 +306,20 @@ func (t *streamTransport) next(req *ClientRequest, life wire.Lifetime) (*wire.Ba
 			return b, nil
 		}
 	}
+}
+
+// tell hands a log message to the caller. When he panics, nobody reads the rest of
+// the answer and nobody gives the turn back: the connection is given up, so that
+// other calls fail instead of waiting.
+func (t *streamTransport) tell(onLog func(wire.Metadata), meta wire.Metadata) {
+	told := false
+	defer func() {
+		if !told {
+			_ = t.fail(&Error{Code: Unavailable, Type: "ConnectionLost", Message: "the connection was given up when OnLog panicked"})
+		}
+	}()
+	onLog(meta)
+	told = true
 }
 
 // unreadable handles a batch that this side refuses: the connection goes on
@@ -332,7 +369,7 @@ func (s *byteStream) end() {
 // open sends the request and reads the header.
 func (s *byteStream) open() error {
 	if err := s.t.request(s.req, s.req.Method.HasHeader()); err != nil {
-		return s.t.fail(err)
+		return err
 	}
 	if !s.req.Method.HasHeader() {
 		return nil

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,6 +37,14 @@ type ConnOptions struct {
 	// DrainTimeout is how long a shutdown waits for calls in progress. 8 s
 	// when 0.
 	DrainTimeout time.Duration
+	// Admit are asked about each connection that a listener accepts, in order,
+	// before its first message. Nobody is when empty: not a byte differs then.
+	Admit []Admitter
+	// AdmitTimeout is how long all of Admit may take together. 10 s when 0.
+	AdmitTimeout time.Duration
+	// MaxFiles is how many files one call on a Unix socket may bring
+	// ([WithFiles]), at most 128. 16 when 0; negative takes none.
+	MaxFiles int
 }
 
 // Defaults of ConnOptions.
@@ -57,14 +66,21 @@ func (o ConnOptions) withDefaults() ConnOptions {
 	if o.MaxConns == 0 {
 		o.MaxConns = defaultMaxConns
 	}
+	if o.MaxFiles == 0 {
+		o.MaxFiles = defaultMaxFiles
+	}
 	pick(&o.FirstByteTimeout, defaultFirstByteTimeout)
 	pick(&o.ProgressTimeout, defaultProgressTimeout)
 	pick(&o.DrainTimeout, DefaultDrainTimeout)
+	pick(&o.AdmitTimeout, defaultAdmitTimeout)
 	return o
 }
 
 // Validate reports an option that makes no sense, by name.
 func (o ConnOptions) validate() error {
+	if o.MaxFiles > mostFiles {
+		return fmt.Errorf("connection option MaxFiles is %d: want at most %d, 0 for the default, or less to take none", o.MaxFiles, mostFiles)
+	}
 	const shortest = time.Millisecond
 	for _, f := range []struct {
 		name  string
@@ -75,12 +91,13 @@ func (o ConnOptions) validate() error {
 		{"IdleTimeout", o.IdleTimeout},
 		{"QuietTimeout", o.QuietTimeout},
 		{"DrainTimeout", o.DrainTimeout},
+		{"AdmitTimeout", o.AdmitTimeout},
 	} {
 		if f.value > 0 && f.value < shortest {
 			return fmt.Errorf("connection option %s is %v: want at least %v, 0 for the default, or less to turn it off", f.name, f.value, shortest)
 		}
 	}
-	return nil
+	return o.checkAdmitters()
 }
 
 // What a connection is doing, as the watchdog and a shutdown see it.
@@ -109,6 +126,9 @@ type Conn struct {
 	shm      SharedMemory // nil without
 	uploaded int64        // bytes that the call in progress moved to external storage
 
+	incoming atomic.Pointer[incoming] // descriptors that arrive; nil as long as none may
+	received int64                    // bytes read from the connection
+
 	// strayInput says that the last call named no known method: the caller may
 	// have sent the input stream of a stream call after it.
 	strayInput bool
@@ -116,6 +136,7 @@ type Conn struct {
 	state    atomic.Uint32
 	progress atomic.Uint64 // reads and writes that moved bytes
 	spoke    atomic.Bool   // the peer has sent something
+	expired  atomic.Bool   // no further call is served
 	stall    atomic.Pointer[StallError]
 
 	closeOnce sync.Once
@@ -137,6 +158,9 @@ func (s *Server) NewConn(ctx context.Context, rw io.ReadWriteCloser, peer *Peer)
 		if c.shm, err = s.opts.SharedMemory(peer); err != nil {
 			return nil, fmt.Errorf("vgirpc: SharedMemory: %w", err)
 		}
+	}
+	if _, ok := c.shm.(DescriptorMemory); !ok {
+		closeFiles([]*os.File{c.inherited(InheritedDescriptor)}) // nobody can use it
 	}
 	c.ctx, c.cancel = context.WithCancel(ctx)
 	c.r = wire.NewReader((*connSource)(c), s.opts.Limits, s.schemas)
@@ -173,6 +197,9 @@ func (c *Conn) Close() error {
 		if c.shm != nil {
 			c.closeErr = errors.Join(c.closeErr, c.shm.Close())
 		}
+		if in := c.incoming.Load(); in != nil {
+			in.close()
+		}
 	})
 	return c.closeErr
 }
@@ -187,6 +214,10 @@ func (c *Conn) Serve() error {
 		}
 		switch {
 		case err == nil:
+		case errors.Is(err, errLeaving):
+			return errLeaving
+		case c.expired.Load() && c.state.Load() == connClosed:
+			return errExpired
 		case errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed), c.state.Load() == connClosed:
 			return nil
 		default:
@@ -209,10 +240,21 @@ func (c *Conn) ServeOne() error {
 func (c *Conn) serveOne() error {
 	in, out := c.r.Consumed(), c.w.Produced()
 	c.await(connWaiting)
+	if c.expired.Load() { // endBy sees that this waits, or this sees that it is over
+		return errExpired
+	}
 	if c.s.tracker.draining.Load() { // a shutdown that begins after this sees a connection that waits
-		return io.EOF
+		switch {
+		case c.leaves():
+			return errLeaving
+		case !c.s.tracker.releases() || c.mobile() == nil:
+			return io.EOF
+		}
 	}
 	if _, err := c.r.NextStream(); err != nil {
+		if errors.Is(err, errLeaving) {
+			return errLeaving
+		}
 		return c.hopeless(err)
 	}
 	meta, err := c.r.Announce()
@@ -228,6 +270,12 @@ func (c *Conn) serveOne() error {
 		return c.hopeless(err)
 	}
 	c.state.Store(connHandling)
+	if c.incoming.Load() != nil {
+		c.claim(&req, in)
+	}
+	if route.handler == nil && meta.Value(wire.KeyMethod) == wire.MethodTransport {
+		req.Capabilities = c.capabilities(&req)
+	}
 	if c.shm != nil || c.s.opts.Offload != nil {
 		if release := c.arrived(route, &req); release != nil {
 			defer release()
@@ -346,6 +394,9 @@ func (c *Conn) turn(d *Dispatch) (done bool, err error) {
 		batch, err = c.r.Take(d.InputLifetime())
 	}
 	c.state.Store(connHandling)
+	if in := c.incoming.Load(); in != nil {
+		in.stray(c.r.Consumed())
+	}
 	switch {
 	case err == nil && c.shm == nil && c.s.opts.Offload == nil:
 		d.Turn(batch, &c.reply)
@@ -584,7 +635,19 @@ type connSource Conn
 
 // Read reads once.
 func (c *connSource) Read(p []byte) (int, error) {
-	n, err := c.rw.Read(p)
+	var n int
+	var err error
+	if in := c.incoming.Load(); in != nil {
+		n, err = in.read(p, c.received)
+	} else {
+		n, err = c.rw.Read(p)
+	}
+	if err != nil && n <= 0 && c.s.tracker.releases() {
+		if err = (*Conn)(c).interrupted(err); err == nil {
+			return c.Read(p)
+		}
+	}
+	c.received += int64(max(n, 0))
 	if n > 0 {
 		c.progress.Add(1)
 		c.spoke.Store(true)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -32,6 +33,11 @@ type Request struct {
 	ID string
 	// Budget is what the transport lets one response have.
 	Budget ResponseBudget
+	// Files came beside the request. The call takes them over.
+	Files []*os.File
+	// Capabilities is what the transport adds to the answer of a capability
+	// request (WIRE_PROTOCOL section 15).
+	Capabilities wire.Metadata
 }
 
 // ResponseBudget bounds one response of a transport that answers whole turns,
@@ -187,7 +193,7 @@ func (r Route) Method() *Method {
 // not Done, and ends the call in every case.
 func (s *Server) Begin(ctx context.Context, route Route, req *Request, reply *Reply) *Dispatch {
 	d := &Dispatch{reply: reply, handler: route.handler}
-	d.call = Call{server: s, dispatch: d, peer: req.Peer, meta: req.Meta, requestID: req.ID, budget: req.Budget}
+	d.call = Call{server: s, dispatch: d, peer: req.Peer, meta: req.Meta, requestID: req.ID, budget: req.Budget, files: req.Files}
 	d.ctx = callContext{ctx, &d.call}
 	if route.binding != nil {
 		d.call.protocol, d.call.hash = route.binding.protocol, route.binding.hash
@@ -385,6 +391,7 @@ func (d *Dispatch) builtin(name string, route Route, req *Request) {
 			{Key: wire.KeyRequestVersion, Value: wire.RequestVersion},
 			{Key: wire.KeyServerID, Value: s.ID()},
 		}
+		meta = append(meta, req.Capabilities...)
 		d.reply.Batches = append(d.reply.Batches, wire.EmptyBatch(wire.EmptySchema(), meta))
 		d.reply.Done = true
 	case wire.MethodDescribe:
@@ -409,6 +416,7 @@ func (d *Dispatch) builtin(name string, route Route, req *Request) {
 
 // refuse answers a call that never reached its handler.
 func (d *Dispatch) refuse(err error) {
+	d.dropFiles()
 	d.observe()
 	d.refused, d.err = true, asError(err)
 	d.reply.Batches = append(d.reply.Batches, d.errorBatch(d.reply.Schema, d.err))
@@ -475,7 +483,11 @@ func (d *Dispatch) methodName() string {
 
 // start runs the handler of an accepted request.
 func (d *Dispatch) start(req *Request) {
-	if err := d.limitTime(req.Meta); err != nil {
+	err := d.limitTime(req.Meta)
+	if err == nil {
+		err = d.checkFiles(req.Meta)
+	}
+	if err != nil {
 		d.refuse(err)
 		return
 	}
@@ -489,7 +501,8 @@ func (d *Dispatch) start(req *Request) {
 			d.call.output = out.Schema()
 		}
 	}
-	err := d.run(firstStep, req.Batch)
+	err = d.run(firstStep, req.Batch)
+	d.dropFiles()
 	if d.handler.open == nil {
 		d.finishUnary(err)
 		return

@@ -37,6 +37,8 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	defer stop()
 	var conns sync.WaitGroup
 	defer conns.Wait()
+	admitting, stopAdmitting := context.WithCancel(ctx)
+	defer stopAdmitting() // ahead of the wait: who is not in yet stays outside
 	defer func() { _ = l.Close() }()
 	silence := newQuiet(l, s.opts.Conns.QuietTimeout)
 	defer silence.stop()
@@ -58,16 +60,18 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		}
 		if s.tracker.draining.Load() {
 			slots.give()
-			_ = nc.Close() // turned away
+			s.turnAway(nc)
 			return nil
 		}
+		resumer, ok := l.(Resumer)
+		resumed := ok && resumer.Resumed()
 		silence.add(1)
 		conns.Go(func() {
 			defer func() {
 				silence.add(-1)
 				slots.give()
 			}()
-			s.serveAccepted(ctx, nc, kind)
+			s.serveAccepted(ctx, admitting, nc, kind, resumed)
 		})
 	}
 }
@@ -98,13 +102,28 @@ func (s slots) give() {
 // descriptors or memory.
 const acceptBackoff = 50 * time.Millisecond
 
-func (s *Server) serveAccepted(ctx context.Context, nc net.Conn, kind TransportKind) {
-	peer := tunePeer(nc, kind)
-	c, err := s.NewConn(ctx, nc, peer)
+// serveAccepted admits a connection, until admitting ends, and serves it, until
+// ctx does.
+func (s *Server) serveAccepted(ctx, admitting context.Context, nc net.Conn, kind TransportKind, resumed bool) {
+	a := NewAdmission(nc, tunePeer(nc, kind))
+	defer a.End()
+	defer func() { _ = nc.Close() }() // what was put around it may have left that out
+	err := s.admit(admitting, a)
+	peer := a.Peer
+	var c *Conn
+	if err == nil {
+		c, err = s.NewConn(ctx, a.Conn, peer)
+		_, meant := errors.AsType[*Error](err)
+		a.Told = a.Told || !meant // what is wrong is not the peer's business
+	}
 	if err != nil {
-		_ = nc.Close()
-		s.log.LogAttrs(ctx, slog.LevelWarn, "connection refused", slog.String("peer", peer.Addr), slog.Any("error", err))
+		s.logRefused(ctx, peer, err)
+		s.sendAway(admitting, a, err)
 		return
+	}
+	c.spoke.Store(resumed)
+	if !a.until.IsZero() {
+		defer c.endBy(a.until)()
 	}
 	if err := s.ServeConn(ctx, c); err != nil {
 		s.log.LogAttrs(ctx, slog.LevelInfo, "connection ended", slog.String("peer", peer.Addr), slog.Any("error", err))
@@ -113,7 +132,7 @@ func (s *Server) serveAccepted(ctx context.Context, nc net.Conn, kind TransportK
 
 // tunePeer sets the socket up and says who is at the other end.
 func tunePeer(nc net.Conn, kind TransportKind) *Peer {
-	peer := &Peer{Kind: kind, UID: -1, PID: -1}
+	peer := &Peer{Kind: kind, UID: -1, GID: -1, PID: -1}
 	if outer, ok := nc.(interface{ NetConn() net.Conn }); ok { // a tls.Conn
 		nc = outer.NetConn()
 	}
@@ -127,7 +146,7 @@ func tunePeer(nc net.Conn, kind TransportKind) *Peer {
 	case *net.UnixConn:
 		_ = c.SetReadBuffer(socketBuffer)
 		_ = c.SetWriteBuffer(socketBuffer)
-		peer.UID, peer.PID = peerCredentials(c)
+		peer.UID, peer.GID, peer.PID = peerCredentials(c)
 	}
 	return peer
 }

@@ -149,10 +149,17 @@ func (d *Dispatch) Place(schema *wire.Schema, cycle []wire.Batch, budget int64) 
 	return d.placeIn(d.call.server.opts.Offload, schema, cycle, budget)
 }
 
-func (d *Dispatch) placeIn(o Offload, schema *wire.Schema, cycle []wire.Batch, budget int64) ([]wire.Batch, int64, error) {
+func (d *Dispatch) placeIn(
+	o Offload, schema *wire.Schema, cycle []wire.Batch, budget int64,
+) (placed []wire.Batch, uploaded int64, err error) {
 	if o == nil || d.err != nil || len(cycle) == 0 {
 		return cycle, 0, nil //nolint:nilerr // what failed goes out as it is
 	}
+	defer func() {
+		if p := recover(); p != nil { // in a store of the program's own
+			placed, uploaded, err = nil, 0, panicError(p)
+		}
+	}()
 	return o.Place(&d.ctx, schema, cycle, budget)
 }
 

@@ -105,7 +105,7 @@ func (q *queue) close(abandoned bool) {
 // peer closes it, or until ctx ends and rw's reads end with its Close. Those of
 // a [Stdio] do not: package worker knows what to do about it.
 func (s *Server) ServePipe(ctx context.Context, rw io.ReadWriteCloser) error {
-	c, err := s.NewConn(ctx, rw, &Peer{Kind: TransportPipe, UID: -1, PID: -1})
+	c, err := s.NewConn(ctx, rw, &Peer{Kind: TransportPipe, UID: -1, GID: -1, PID: -1})
 	if err != nil {
 		_ = rw.Close()
 		return err

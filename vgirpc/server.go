@@ -119,6 +119,7 @@ func (s *Server) Configure(change func(*ServerOptions)) error {
 	opts := s.opts
 	// What change appends must not reach the slices of NewServer's caller.
 	opts.Interceptors, opts.Observers = slices.Clone(opts.Interceptors), slices.Clone(opts.Observers)
+	opts.Conns.Admit = slices.Clone(opts.Conns.Admit)
 	change(&opts)
 	return s.setOptions(opts)
 }

@@ -123,7 +123,12 @@ func (s *Server) StateError(m *Method) error {
 }
 
 // Snapshot stores an open stream between two turns.
-func (d *Dispatch) Snapshot() (*Snapshot, error) {
+func (d *Dispatch) Snapshot() (snap *Snapshot, err error) {
+	defer func() {
+		if p := recover(); p != nil { // in the state's MarshalBinary
+			snap, err = nil, panicError(p)
+		}
+	}()
 	if d.stream == nil {
 		return nil, Errorf(FailedPrecondition, "no open stream to store")
 	}
@@ -140,7 +145,7 @@ func (d *Dispatch) Snapshot() (*Snapshot, error) {
 	if err != nil {
 		return nil, fmt.Errorf("vgirpc: state of %s: %w", d.call.method, err)
 	}
-	snap := &Snapshot{
+	snap = &Snapshot{
 		Protocol: d.call.protocol.name, Method: d.call.method.name, StateType: st.typ.String(), State: data,
 		StreamID: d.call.StreamID(), RequestID: d.call.RequestID(), Deadline: d.deadline,
 	}
@@ -197,17 +202,21 @@ func (t *stateType) whole(kept []byte) ([]byte, error) {
 
 var errOtherLayout = errors.New("it was stored with another layout")
 
-func (t *stateType) decode(data []byte) (any, error) {
+func (t *stateType) decode(data []byte) (state any, err error) {
 	data, ok := bytes.CutPrefix(data, t.mark[:])
 	if !ok {
 		return nil, errOtherLayout
 	}
 	v := reflect.New(t.typ.Elem())
 	if t.plan == nil {
+		defer func() {
+			if p := recover(); p != nil {
+				state, err = nil, panicError(p)
+			}
+		}()
 		return v.Interface(), v.Interface().(encoding.BinaryUnmarshaler).UnmarshalBinary(data) //nolint:forcetypeassert // checked at registration
 	}
-	data, err := t.whole(data)
-	if err != nil {
+	if data, err = t.whole(data); err != nil {
 		return nil, err
 	}
 	return v.Interface(), t.plan.Unmarshal(data, v.UnsafePointer())

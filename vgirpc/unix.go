@@ -130,7 +130,7 @@ func (l *sameUserListener) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		if uid, _ := peerCredentials(c); uid == os.Getuid() || uid == 0 {
+		if uid, _, _ := peerCredentials(c); uid == os.Getuid() || uid == 0 {
 			return c, nil
 		}
 		_ = c.Close()

@@ -109,7 +109,11 @@ func (c *Client) CallBatch(ctx context.Context, m *Method, params *wire.Batch) (
 	if m.kind != KindUnary {
 		return nil, nil, Errorf(InvalidArgument, "%s is a stream: open it", m)
 	}
-	return c.transport.Call(ctx, c.untyped(ctx, m, params))
+	req, err := c.untyped(ctx, m, params)
+	if err != nil {
+		return nil, nil, err
+	}
+	return c.transport.Call(ctx, req)
 }
 
 // OpenBatches opens a stream with encoded parameters, of which [Client.CallBatch]
@@ -118,11 +122,15 @@ func (c *Client) OpenBatches(ctx context.Context, m *Method, params *wire.Batch)
 	if m.kind == KindUnary {
 		return nil, Errorf(InvalidArgument, "%s is a unary method: call it", m)
 	}
-	return c.transport.Open(ctx, c.untyped(ctx, m, params))
+	req, err := c.untyped(ctx, m, params)
+	if err != nil {
+		return nil, err
+	}
+	return c.transport.Open(ctx, req)
 }
 
-func (c *Client) untyped(ctx context.Context, m *Method, params *wire.Batch) *ClientRequest {
-	req := new(ClientRequest)
+func (c *Client) untyped(ctx context.Context, m *Method, params *wire.Batch) (req *ClientRequest, err error) {
+	req = new(ClientRequest)
 	c.request(ctx, m, req)
 	req.Batch = *params
 	for _, p := range m.RequestMetadata() {
@@ -131,5 +139,6 @@ func (c *Client) untyped(ctx context.Context, m *Method, params *wire.Batch) *Cl
 		}
 	}
 	req.Batch.Meta = stamp(ctx, slices.Clip(req.Batch.Meta))
-	return req
+	req.Files, err = filesOf(ctx, c.transport)
+	return req, err
 }
