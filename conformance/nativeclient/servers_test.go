@@ -22,6 +22,7 @@ import (
 
 	"github.com/vgirpc/vgirpc-go/external"
 	"github.com/vgirpc/vgirpc-go/httpserver"
+	"github.com/vgirpc/vgirpc-go/internal/pyref"
 	"github.com/vgirpc/vgirpc-go/vgirpc"
 	"github.com/vgirpc/vgirpc-go/vgirpc/subprocess"
 )
@@ -51,30 +52,10 @@ func serveStdio() error {
 	return s.ServePipe(context.Background(), rw)
 }
 
-// python finds the interpreter that has the reference implementation.
-func python(t *testing.T) string {
-	t.Helper()
-	candidates := []string{os.Getenv("VGI_PYTHON_BIN")}
-	if dir := os.Getenv("VGI_PY"); dir != "" {
-		candidates = append(candidates, filepath.Join(dir, "python"))
-	}
-	for _, c := range append(candidates, "../../.cache/python/python") {
-		if _, err := os.Stat(c); c != "" && err == nil {
-			return c
-		}
-	}
-	const text = "no Python with vgi-rpc: run conformance/setup-python.sh .cache/python, or set VGI_PYTHON_BIN"
-	if os.Getenv("CI") != "" {
-		t.Fatal(text)
-	}
-	t.Skip(text)
-	return ""
-}
-
 // command is the command line of the reference worker.
 func command(t *testing.T, args ...string) []string {
 	t.Helper()
-	return append([]string{python(t), "-W", "ignore", "-m", "vgi_rpc.conformance.client_worker"}, args...)
+	return append([]string{pyref.Python(t), "-W", "ignore", "-m", "vgi_rpc.conformance.client_worker"}, args...)
 }
 
 // withCertificate is a command line of the reference worker where it cannot make

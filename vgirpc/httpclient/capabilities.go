@@ -136,11 +136,7 @@ func (t *Transport) Capabilities(ctx context.Context) (*Capabilities, error) {
 			f = &flight{done: make(chan struct{}), leader: ctx}
 			t.flight = f
 			t.mu.Unlock()
-			f.caps, f.err = t.discover(ctx)
-			t.mu.Lock()
-			t.flight = nil
-			t.mu.Unlock()
-			close(f.done)
+			t.lead(f)
 			return f.caps, f.err
 		}
 		t.mu.Unlock()
@@ -153,6 +149,19 @@ func (t *Transport) Capabilities(ctx context.Context) (*Capabilities, error) {
 			return f.caps, f.err
 		}
 	}
+}
+
+// lead makes the discovery that others wait for. They are told when a function
+// of the caller's panics in it.
+func (t *Transport) lead(f *flight) {
+	f.err = vgirpc.Errorf(vgirpc.Internal, "the discovery of the server's capabilities ended in a panic: Authorize or Transport of the options")
+	defer func() {
+		t.mu.Lock()
+		t.flight = nil
+		t.mu.Unlock()
+		close(f.done)
+	}()
+	f.caps, f.err = t.discover(f.leader)
 }
 
 // discover asks the server what it can do, several times where the answer is

@@ -5,8 +5,10 @@ import (
 	"compress/gzip"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -443,6 +445,31 @@ func TestDiscovery(t *testing.T) {
 			wg.Wait()
 		})
 	})
+	t.Run("a panic of the call that asks is told to those that wait, and the next one asks again", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			f := &fake{call: ok}
+			broken := true
+			tr := serve(t, f, httpclient.Options{Authorize: func(context.Context, http.Header) error {
+				if broken {
+					time.Sleep(time.Second) // the other is waiting by then
+					broken = false
+					panic("no key")
+				}
+				return nil
+			}}, vgirpc.ClientOptions{})
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				defer func() { equal(t, recover(), any("no key")) }()
+				_, _ = c.void.Call(t.Context(), tr.Client(), text{})
+			})
+			synctest.Wait()
+			_, err := c.void.Call(t.Context(), tr.Client(), text{})
+			equal(t, vgirpc.CodeOf(err), vgirpc.Internal)
+			wg.Wait()
+			_, err = c.void.Call(t.Context(), tr.Client(), text{})
+			noError(t, err)
+		})
+	})
 	t.Run("capabilities are what the headers say", func(t *testing.T) {
 		f := &fake{discover: func(w http.ResponseWriter, r *http.Request) {
 			good(w, r)
@@ -549,11 +576,74 @@ func TestRequests(t *testing.T) {
 			"http://h/5": {Header: http.Header{"vgi-session": {"x"}}},
 			"ftp://h":    {}, "http://": {}, "http://u:p@h": {}, "http://h/?q": {}, "http://h:x": {},
 		} {
-			if _, err := httpclient.New(url, opts, vgirpc.ClientOptions{}); err == nil || strings.Contains(err.Error(), "u:p") {
+			_, err := httpclient.New(url, opts, vgirpc.ClientOptions{})
+			if vgirpc.CodeOf(err) != vgirpc.InvalidArgument || strings.Contains(err.Error(), "u:p") {
 				t.Errorf("%s: got %v", url, err)
 			}
 		}
 	})
+}
+
+// watched is a round tripper that counts the bodies that are not closed.
+type watched struct {
+	http.RoundTripper
+	open *atomic.Int64
+}
+
+// RoundTrip implements http.RoundTripper.
+func (w watched) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := w.RoundTripper.RoundTrip(req)
+	if err == nil {
+		w.open.Add(1)
+		resp.Body = watchedBody{resp.Body, sync.OnceFunc(func() { w.open.Add(-1) })}
+	}
+	return resp, err
+}
+
+type watchedBody struct {
+	io.ReadCloser
+	closed func()
+}
+
+// Close notes that it was called.
+func (b watchedBody) Close() error {
+	b.closed()
+	return b.ReadCloser.Close()
+}
+
+func TestALogThatPanicsLeavesNoResponseOpen(t *testing.T) {
+	c := newContract()
+	said := string(stream(zero("vgi_rpc.log_level", "INFO", "vgi_rpc.log_message", "x"), row()))
+	for _, tt := range []struct {
+		name   string
+		status int
+		call   func(cl *vgirpc.Client) error
+	}{
+		{"of a result", 200, func(cl *vgirpc.Client) error {
+			_, err := c.void.Call(t.Context(), cl, text{})
+			return err
+		}},
+		{"of a failure", 500, func(cl *vgirpc.Client) error {
+			_, err := c.void.Call(t.Context(), cl, text{})
+			return err
+		}},
+		{"of a header", 200, func(cl *vgirpc.Client) error {
+			_, _, err := c.headed.OpenHeader(t.Context(), cl, text{})
+			return err
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var open atomic.Int64
+			f := &fake{call: answer(tt.status, arrowType, said)}
+			loud := vgirpc.ClientOptions{OnLog: func(context.Context, vgirpc.LogMessage) { panic("a log") }}
+			tr := newTransport(t, "http://fake.test", httpclient.Options{Transport: watched{direct{f}, &open}}, loud)
+			func() {
+				defer func() { equal(t, recover(), any("a log")) }()
+				t.Errorf("got %v", tt.call(tr.Client()))
+			}()
+			equal(t, open.Load(), int64(0))
+		})
+	}
 }
 
 // TestConnections is about connections that fail.
@@ -609,6 +699,32 @@ func TestConnections(t *testing.T) {
 		_, err := c.void.Call(t.Context(), tr.Client(), text{})
 		equal(t, vgirpc.CodeOf(err), vgirpc.Unavailable)
 	})
+	random := make([]byte, 300<<10) // of which no coding makes less
+	_, _ = rand.NewChaCha8([32]byte{}).Read(random)
+	large := stream(row("k", string(random)))
+	enc, err := zstd.NewWriter(nil)
+	noError(t, err)
+	for coding, body := range map[string][]byte{
+		"identity": large, "gzip": gzipped(t, large), "zstd": enc.EncodeAll(large, nil),
+	} {
+		for _, cut := range []int{1, 12, 100, 100 << 10, len(body) - 1} {
+			name := fmt.Sprintf("an answer in %s that breaks off after %d bytes is lost", coding, cut)
+			t.Run(name, func(t *testing.T) {
+				srv := httptest.NewServer(&fake{call: func(w http.ResponseWriter, _ *http.Request) {
+					w.Header().Set("Content-Type", arrowType)
+					w.Header().Set("Content-Encoding", coding)
+					w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+					_, _ = w.Write(body[:cut])
+					_ = http.NewResponseController(w).Flush()
+					panic(http.ErrAbortHandler)
+				}})
+				defer srv.Close()
+				tr := newTransport(t, srv.URL, httpclient.Options{}, vgirpc.ClientOptions{})
+				_, err := c.void.Call(t.Context(), tr.Client(), text{})
+				equal(t, []any{vgirpc.CodeOf(err), errors.Is(err, io.ErrUnexpectedEOF)}, []any{vgirpc.Unavailable, true})
+			})
+		}
+	}
 	t.Run("connections are used again", func(t *testing.T) {
 		var conns sync.Map
 		srv := httptest.NewServer(&fake{call: func(w http.ResponseWriter, r *http.Request) {
@@ -821,7 +937,10 @@ func TestSessionHeaders(t *testing.T) {
 		say = answers
 		_, err := c.void.Call(ctx, cl, text{})
 		noError(t, err)
-		want["Method"], want["Path"], want["Mine"] = []string{"POST"}, []string{"/base/test.Fake.v1/void"}, []string{"1"}
+		want["Method"], want["Path"] = []string{"POST"}, []string{"/base/test.Fake.v1/void"}
+		if want["Mine"] == nil {
+			want["Mine"] = []string{"1"}
+		}
 		equal(t, seen[len(seen)-1], want)
 	}
 	accept := []string{"true"}
@@ -856,8 +975,28 @@ func TestSessionHeaders(t *testing.T) {
 	if _, err := tr.Resume("two words", nil); err == nil {
 		t.Error("a token of two words is resumed")
 	}
-	f.call = answer(502, "text/html", "")
+	t.Run("what Authorize sets stays as it is, to the end of the session", func(t *testing.T) {
+		keyed := serve(t, f, httpclient.Options{Authorize: func(_ context.Context, h http.Header) error {
+			h.Set("Mine", "secret")
+			return nil
+		}}, vgirpc.ClientOptions{})
+		s, err := keyed.Resume("t", map[string]string{"Mine": "of the server", "Backend": "b9"})
+		noError(t, err)
+		step(t, s.Client(), http.Header{"Vgi-Session-Accept": accept, "Vgi-Session": {"t"}, "Backend": {"b9"}, "Mine": {"secret"}})
+		noError(t, s.End(ctx))
+		equal(t, seen[len(seen)-1], http.Header{
+			"Method": {"DELETE"}, "Path": {"/base/__session__"}, "Vgi-Session": {"t"}, "Backend": {"b9"}, "Mine": {"secret"},
+		})
+	})
+	f.call = answer(401, "application/json", `{"reason":"expired_credential"}`)
 	resumed, err := tr.Resume("t", nil)
+	noError(t, err)
+	var u *httpclient.UnauthorizedError
+	if !errors.As(resumed.End(ctx), &u) || u.Reason != "expired_credential" {
+		t.Errorf("got %v", u)
+	}
+	f.call = answer(502, "text/html", "")
+	resumed, err = tr.Resume("t", nil)
 	noError(t, err)
 	equal(t, vgirpc.CodeOf(resumed.End(ctx)), vgirpc.Unavailable)
 }

@@ -3,8 +3,6 @@ package httpclient
 import (
 	"context"
 	"crypto/tls"
-	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -12,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/vgirpc/vgirpc-go/vgirpc"
 )
 
 // Bounds of the response limit that a client may ask for, in bytes
@@ -42,6 +42,11 @@ type Options struct {
 	// is given is not closed by [Transport.Close], and it must not follow
 	// redirects, which no http.RoundTripper does.
 	Transport http.RoundTripper
+	// Wrap puts something around what carries the requests to the server, a
+	// Transport that was given or the client's own: oauth.Authorize, for instance,
+	// which answers a 401 with another token. It is called once. A [vgirpc.Error]
+	// of what it returns reaches the caller as it is.
+	Wrap func(next http.RoundTripper) http.RoundTripper
 	// TLS is used for https by the Transport's own connections; nil trusts the
 	// system's authorities.
 	TLS *tls.Config
@@ -89,11 +94,11 @@ func (o Options) withDefaults() (Options, error) {
 	case o.MaxResponseBytes == 0:
 		o.MaxResponseBytes = DefaultMaxResponseBytes
 	case o.MaxResponseBytes > 0 && (o.MaxResponseBytes < MinMaxResponseBytes || o.MaxResponseBytes > MaxMaxResponseBytes):
-		return o, fmt.Errorf("httpclient: MaxResponseBytes is %d: want %d to %d, 0 or less than 0",
+		return o, vgirpc.Errorf(vgirpc.InvalidArgument, "httpclient: MaxResponseBytes is %d: want %d to %d, 0 or less than 0",
 			o.MaxResponseBytes, MinMaxResponseBytes, int64(MaxMaxResponseBytes))
 	}
 	if o.Transport != nil && (o.TLS != nil || o.DialContext != nil) {
-		return o, errors.New("httpclient: TLS and DialContext are for the client's own connections: a given Transport has its own")
+		return o, vgirpc.Errorf(vgirpc.InvalidArgument, "httpclient: TLS and DialContext are for the client's own connections: a given Transport has its own")
 	}
 	if o.AcceptEncodings == nil {
 		o.AcceptEncodings = []string{codingZstd, codingGzip}
@@ -103,14 +108,14 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	for _, c := range o.AcceptEncodings {
 		if !slices.Contains([]string{codingZstd, codingGzip, codingIdentity}, c) {
-			return o, fmt.Errorf("httpclient: AcceptEncodings has %q: want zstd, gzip or identity", c)
+			return o, vgirpc.Errorf(vgirpc.InvalidArgument, "httpclient: AcceptEncodings has %q: want zstd, gzip or identity", c)
 		}
 	}
 	if o.Compression == 0 {
 		o.Compression = defaultLevel
 	}
 	if o.Compression > 22 {
-		return o, fmt.Errorf("httpclient: Compression is %d: zstd has levels up to 22", o.Compression)
+		return o, vgirpc.Errorf(vgirpc.InvalidArgument, "httpclient: Compression is %d: zstd has levels up to 22", o.Compression)
 	}
 	if o.CompressAbove == 0 {
 		o.CompressAbove = defaultCompressAbove
@@ -122,7 +127,7 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	for name := range o.Header {
 		if slices.Contains(reserved, textproto.CanonicalMIMEHeaderKey(name)) {
-			return o, fmt.Errorf("httpclient: Header has %s, which the protocol sets", name)
+			return o, vgirpc.Errorf(vgirpc.InvalidArgument, "httpclient: Header has %s, which the protocol sets", name)
 		}
 	}
 	if o.Logger == nil {

@@ -10,9 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -22,36 +20,17 @@ import (
 
 	"github.com/vgirpc/vgirpc-go/conformance"
 	"github.com/vgirpc/vgirpc-go/httpserver"
+	"github.com/vgirpc/vgirpc-go/internal/pyref"
 	"github.com/vgirpc/vgirpc-go/vgirpc"
 	"github.com/vgirpc/vgirpc-go/vgirpc/httpclient"
 	"github.com/vgirpc/vgirpc-go/wire"
 )
 
-// python finds the interpreter that has the reference implementation.
-func python(t *testing.T) string {
-	t.Helper()
-	candidates := []string{os.Getenv("VGI_PYTHON_BIN")}
-	if dir := os.Getenv("VGI_PY"); dir != "" {
-		candidates = append(candidates, filepath.Join(dir, "python"))
-	}
-	for _, c := range append(candidates, "../../.cache/python/python") {
-		if _, err := os.Stat(c); c != "" && err == nil {
-			return c
-		}
-	}
-	const text = "no Python with vgi-rpc: run conformance/setup-python.sh .cache/python, or set VGI_PYTHON_BIN"
-	if os.Getenv("CI") != "" {
-		t.Fatal(text)
-	}
-	t.Skip(text)
-	return ""
-}
-
 // reference starts the reference worker on HTTP and returns its base URL.
 func reference(t *testing.T, args ...string) string {
 	t.Helper()
 	args = append([]string{"-W", "ignore", "../../conformance/reference/reference_worker.py"}, args...)
-	cmd := exec.Command(python(t), args...)
+	cmd := exec.Command(pyref.Python(t), args...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.StdoutPipe()

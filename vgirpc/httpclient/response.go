@@ -61,11 +61,33 @@ func (s *source) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// rawBody is a body as it arrives, which remembers why it broke off: a decoder
+// over it may call that something else.
+type rawBody struct {
+	r   io.Reader
+	err error // what ended it; io.EOF at a good end
+}
+
+// Read implements io.Reader.
+func (b *rawBody) Read(p []byte) (int, error) {
+	n, err := b.r.Read(p)
+	if err != nil {
+		b.err = err
+	}
+	return n, err
+}
+
+// lost reports whether the body broke off.
+func (b *rawBody) lost() bool {
+	return b.err != nil && b.err != io.EOF //nolint:errorlint // io.Reader's contract is identity
+}
+
 // reply reads one response. Replies are used again: a schema that was seen
 // before needs no decoding, a body of a few kilobytes no new memory.
 type reply struct {
 	t       *Transport
 	resp    *http.Response
+	raw     rawBody // of a response that is encoded
 	src     source
 	rd      *wire.Reader
 	zstd    *zstd.Decoder
@@ -90,10 +112,12 @@ func (r *reply) open(resp *http.Response) error {
 	if outer == nil && inner == nil {
 		return nil
 	}
+	r.raw = rawBody{r: resp.Body}
+	r.src.r = &r.raw
 	if r.t.limit >= 0 {
 		// Encoded, a body is hardly larger than decoded: what is, carries
 		// padding that decodes to nothing.
-		r.src.r = io.LimitReader(resp.Body, r.t.limit+r.t.limit/64+64<<10)
+		r.src.r = io.LimitReader(&r.raw, r.t.limit+r.t.limit/64+64<<10)
 	}
 	for _, coding := range slices.Concat(outer, inner) {
 		if err := r.decode(strings.ToLower(strings.TrimSpace(coding))); err != nil {
@@ -158,7 +182,7 @@ func (r *reply) put() {
 		r.t.gzips.Put(r.gzip)
 		r.gzip = nil
 	}
-	r.src = source{}
+	r.raw, r.src = rawBody{}, source{}
 	if !r.ended || r.owned || r.rd.Buffered() {
 		r.rd.Close()
 		return
@@ -271,6 +295,8 @@ func (r *reply) unreadable(err error) error {
 			Code: vgirpc.ResourceExhausted, Type: "BusyError", Message: busy.Error(), Cause: err,
 			Details: []vgirpc.Detail{vgirpc.RetryInfo{RetryDelaySeconds: 1}},
 		}
+	case r.raw.lost():
+		return connectionError(r.raw.err)
 	case errors.As(err, &format), r.gzip != nil, r.zstd != nil, err == io.EOF, //nolint:errorlint // an empty body, by identity
 		errors.Is(err, wire.ErrTruncated) && r.src.err == io.EOF: //nolint:errorlint // the body was complete
 		return protocolError(err, "the response cannot be read: %v", err)

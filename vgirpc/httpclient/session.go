@@ -120,9 +120,7 @@ func (t *Transport) endSession(ctx context.Context, token string, echo map[strin
 			return authorizeError(err)
 		}
 	}
-	for name, value := range echo {
-		req.Header[name] = []string{value}
-	}
+	sendBack(req.Header, echo)
 	req.Header[headerSession] = []string{token}
 	resp, err := t.rt.RoundTrip(req)
 	if err != nil {
@@ -131,13 +129,13 @@ func (t *Transport) endSession(ctx context.Context, token string, echo map[strin
 		}
 		return t.lost(err)
 	}
-	_, err = io.Copy(io.Discard, io.LimitReader(resp.Body, maxForeign))
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxForeign))
 	if closeErr := resp.Body.Close(); err == nil {
 		err = closeErr
 	}
 	switch {
 	case resp.StatusCode == http.StatusUnauthorized:
-		return unauthorized(resp, nil)
+		return unauthorized(resp, body)
 	case resp.StatusCode/100 != 2:
 		return statusError(resp, "end of a session", time.Now())
 	case err != nil:
@@ -157,11 +155,19 @@ func (s *Session) apply(h http.Header) (token string, err error) {
 	h[headerSessionAccept] = []string{"true"}
 	if s.token != "" {
 		h[headerSession] = []string{s.token}
-		for name, value := range s.echo {
+		sendBack(h, s.echo)
+	}
+	return s.token, nil
+}
+
+// sendBack puts the headers that the server asked for beside those that h has:
+// what the caller has set, Authorize too, is not the server's to replace.
+func sendBack(h http.Header, echo map[string]string) {
+	for name, value := range echo {
+		if _, taken := h[name]; !taken {
 			h[name] = []string{value}
 		}
 	}
-	return s.token, nil
 }
 
 // observe takes what a response says of the session: sent is the token that the

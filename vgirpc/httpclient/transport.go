@@ -36,10 +36,12 @@ type Transport struct {
 	rpcHeader http.Header   // of RPC requests: shared, never changed
 	health    *http.Request // of discovery, to be copied
 	session   *http.Request // of a session's end, to be copied
-	endpoints sync.Map      // *vgirpc.Method to *endpoint
 	schemas   wire.SchemaCache
 	encoder   func() (*zstd.Encoder, error)
 	pools
+
+	pathsMu sync.RWMutex
+	paths   map[methodName]*endpoint
 
 	closed atomic.Bool
 	known  atomic.Pointer[known]
@@ -49,6 +51,12 @@ type Transport struct {
 
 // endpoint is the requests of one method, to be copied.
 type endpoint struct{ unary, init, exchange *http.Request }
+
+// methodName is what the path of a method consists of.
+type methodName struct{ protocol, method string }
+
+// maxEndpoints is how many methods' requests are kept.
+const maxEndpoints = 4096
 
 // Dial returns a client for the server at baseURL, which is http or https and
 // includes the server's prefix. With a response limit, which is the default, it
@@ -72,15 +80,19 @@ func New(baseURL string, opts Options, client vgirpc.ClientOptions) (*Transport,
 		return nil, err
 	}
 	if err := client.Limits.Validate(); err != nil {
-		return nil, err
+		return nil, vgirpc.Errorf(vgirpc.InvalidArgument, "httpclient: ClientOptions.Limits: %w", err)
 	}
 	base, err := parseBase(baseURL)
 	if err != nil {
 		return nil, err
 	}
 	t := &Transport{opts: opts, client: client, base: base, rt: opts.Transport, limit: max(opts.MaxResponseBytes, -1), limits: client.Limits}
+	t.paths = map[methodName]*endpoint{}
 	if t.rt == nil {
 		t.rt = t.ownPool(opts.TLS)
+	}
+	if opts.Wrap != nil {
+		t.rt = opts.Wrap(t.rt)
 	}
 	if u := opts.Uploads; u != nil {
 		if t.storage = u.Transport; t.storage == nil {
@@ -111,15 +123,15 @@ func (t *Transport) ownPool(config *tls.Config) *http.Transport {
 func parseBase(raw string) (*url.URL, error) {
 	base, err := url.Parse(raw)
 	if err != nil {
-		return nil, errors.New("httpclient: the base URL cannot be parsed") // it may hold a secret
+		return nil, vgirpc.Errorf(vgirpc.InvalidArgument, "httpclient: the base URL cannot be parsed") // it may hold a secret
 	}
 	switch {
 	case base.Scheme != "http" && base.Scheme != "https", base.Host == "":
-		return nil, fmt.Errorf("httpclient: base URL %s: want http://host or https://host", base.Redacted())
+		return nil, vgirpc.Errorf(vgirpc.InvalidArgument, "httpclient: base URL %s: want http://host or https://host", base.Redacted())
 	case base.User != nil:
-		return nil, errors.New("httpclient: the base URL has credentials: set Authorize or Header")
+		return nil, vgirpc.Errorf(vgirpc.InvalidArgument, "httpclient: the base URL has credentials: set Authorize or Header")
 	case base.RawQuery != "" || base.Fragment != "":
-		return nil, errors.New("httpclient: the base URL has a query or a fragment")
+		return nil, vgirpc.Errorf(vgirpc.InvalidArgument, "httpclient: the base URL has a query or a fragment")
 	}
 	if base.Path == "" {
 		base.Path = "/" // or what is joined to it has no slash in front
@@ -151,18 +163,28 @@ func (t *Transport) Close() error {
 	return nil
 }
 
-// endpoint returns the requests of m.
+// endpoint returns the requests of m. They are kept by name: methods that are
+// made for one call must not add up.
 func (t *Transport) endpoint(m *vgirpc.Method) *endpoint {
-	if e, ok := t.endpoints.Load(m); ok {
-		return e.(*endpoint)
+	name := methodName{m.Protocol().Name(), m.Name()}
+	t.pathsMu.RLock()
+	e := t.paths[name]
+	t.pathsMu.RUnlock()
+	if e != nil {
+		return e
 	}
-	to := t.base.JoinPath(url.PathEscape(m.Protocol().Name()), url.PathEscape(m.Name()))
-	e, _ := t.endpoints.LoadOrStore(m, &endpoint{
+	to := t.base.JoinPath(url.PathEscape(name.protocol), url.PathEscape(name.method))
+	e = &endpoint{
 		unary:    newRequest(http.MethodPost, to, t.rpcHeader),
 		init:     newRequest(http.MethodPost, to.JoinPath("init"), t.rpcHeader),
 		exchange: newRequest(http.MethodPost, to.JoinPath("exchange"), t.rpcHeader),
-	})
-	return e.(*endpoint)
+	}
+	t.pathsMu.Lock()
+	defer t.pathsMu.Unlock()
+	if len(t.paths) < maxEndpoints {
+		t.paths[name] = e
+	}
+	return e
 }
 
 // ready makes sure that the server knows of the response limit, and that its own
@@ -188,11 +210,17 @@ func (t *Transport) call(ctx context.Context, s *Session, req *vgirpc.ClientRequ
 	if err != nil {
 		return nil, nil, err
 	}
+	kept := false
+	defer func() {
+		if !kept { // an error, or OnLog has panicked
+			r.release()
+		}
+	}()
 	result, err := r.result(req)
 	if err != nil {
-		r.release()
 		return nil, nil, err
 	}
+	kept = true
 	return result, r.release, nil
 }
 
@@ -294,6 +322,12 @@ func (t *Transport) deliver(
 // returns its error otherwise.
 func (t *Transport) accept(resp *http.Response, req *vgirpc.ClientRequest) (*reply, error) {
 	r := t.replies.Get().(*reply)
+	kept := false
+	defer func() {
+		if !kept { // an error, or OnLog has panicked
+			r.release()
+		}
+	}()
 	err := r.open(resp)
 	switch {
 	case resp.StatusCode == http.StatusUnauthorized || !isArrow(resp.Header):
@@ -306,9 +340,9 @@ func (t *Transport) accept(resp *http.Response, req *vgirpc.ClientRequest) (*rep
 		err = r.failure(req)
 	}
 	if err != nil {
-		r.release()
 		return nil, err
 	}
+	kept = true
 	return r, nil
 }
 
@@ -375,6 +409,9 @@ func (t *Transport) dress(out *http.Request, s *Session, id string, compressed b
 func (t *Transport) lost(err error) error {
 	if t.closed.Load() {
 		return connectionError(errClosed)
+	}
+	if typed, ok := errors.AsType[*vgirpc.Error](err); ok {
+		return typed // Wrap knows better than that the connection broke
 	}
 	return connectionError(err)
 }

@@ -5,8 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -36,7 +34,7 @@ type Uploads struct {
 // validate reports an origin that makes no sense.
 func (u *Uploads) validate() error {
 	if len(u.Origins) == 0 {
-		return errors.New("httpclient: Uploads has no Origins")
+		return vgirpc.Errorf(vgirpc.InvalidArgument, "httpclient: Uploads has no Origins")
 	}
 	for _, o := range u.Origins {
 		if o == anyHTTPS {
@@ -45,7 +43,7 @@ func (u *Uploads) validate() error {
 		p, err := url.Parse(o)
 		if err != nil || (p.Scheme != "http" && p.Scheme != "https") || p.Hostname() == "" ||
 			strings.Contains(p.Host, "*") || o != p.Scheme+"://"+p.Host {
-			return fmt.Errorf("httpclient: Uploads has the origin %q: want scheme://host, scheme://host:port or %s", clip(o, 60), anyHTTPS)
+			return vgirpc.Errorf(vgirpc.InvalidArgument, "httpclient: Uploads has the origin %q: want scheme://host, scheme://host:port or %s", clip(o, 60), anyHTTPS)
 		}
 	}
 	return nil

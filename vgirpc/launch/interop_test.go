@@ -17,31 +17,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vgirpc/vgirpc-go/internal/pyref"
 	"github.com/vgirpc/vgirpc-go/vgirpc"
 	"github.com/vgirpc/vgirpc-go/vgirpc/launch"
 )
-
-// python finds the interpreter that has the reference implementation.
-func python(t *testing.T) string {
-	t.Helper()
-	candidates := []string{os.Getenv("VGI_PYTHON_BIN")}
-	if dir := os.Getenv("VGI_PY"); dir != "" {
-		candidates = append(candidates, filepath.Join(dir, "python"))
-	}
-	for _, c := range append(candidates, "../../.cache/python/python") {
-		if _, err := os.Stat(c); c != "" && err == nil {
-			abs, err := filepath.Abs(c)
-			noError(t, err)
-			return abs
-		}
-	}
-	const text = "no Python with vgi-rpc: run conformance/setup-python.sh .cache/python, or set VGI_PYTHON_BIN"
-	if os.Getenv("CI") != "" {
-		t.Fatal(text)
-	}
-	t.Skip(text)
-	return ""
-}
 
 // program makes Python's launcher do what its first argument says.
 const program = `
@@ -79,7 +58,7 @@ func script(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	t.Cleanup(cancel)
-	cmd := exec.CommandContext(ctx, python(t), append([]string{"-W", "ignore", "-c", program}, args...)...)
+	cmd := exec.CommandContext(ctx, pyref.Python(t), append([]string{"-W", "ignore", "-c", program}, args...)...)
 	cmd.Stderr = new(bytes.Buffer)
 	return cmd
 }
@@ -98,7 +77,7 @@ func run(t *testing.T, cmd *exec.Cmd) string {
 // started as those of this package do.
 func referenceWorker(t *testing.T) []string {
 	t.Helper()
-	return []string{python(t), "-W", "ignore", "-c", `
+	return []string{pyref.Python(t), "-W", "ignore", "-c", `
 import os
 from typing import Protocol
 from vgi_rpc.rpc import RpcServer, run_server
@@ -125,7 +104,7 @@ func describe(t *testing.T, l *launch.Launcher) {
 }
 
 func TestReferenceShares(t *testing.T) {
-	python(t)
+	pyref.Python(t)
 	for _, worker := range []struct {
 		name    string
 		command func(*testing.T) []string
@@ -178,7 +157,7 @@ func TestReferenceShares(t *testing.T) {
 }
 
 func TestReferenceAgrees(t *testing.T) {
-	python(t)
+	pyref.Python(t)
 	t.Run("on keys", func(t *testing.T) {
 		dir := shortDir(t)
 		named := filepath.Join(dir, "wörk \"dir\"")

@@ -108,8 +108,8 @@ const (
 
 // Dial returns a connection to the worker, which has answered on it. It starts
 // the worker when there is none, or waits while somebody else does. ctx bounds
-// all of that, and so does [Options.StartTimeout] for a worker that is started
-// here.
+// all of that. [Options.StartTimeout] bounds both waits for a worker that is
+// started here: until it listens, and from then until it answers.
 //
 // Errors are [*vgirpc.Error] values, or the end of ctx. Those of code UNAVAILABLE
 // have the type "WorkerNotStarted", "WorkerDied", "WorkerSilent" or
@@ -125,9 +125,11 @@ func (l *Launcher) Dial(ctx context.Context) (net.Conn, error) {
 		if started {
 			starts++
 		}
-		stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
-		err = vgirpc.Greet(c, wire.Limits{})
-		inTime := stop()
+		var patience time.Duration
+		if started {
+			patience = l.opts.StartTimeout
+		}
+		inTime, err := greet(ctx, c, patience)
 		if inTime && err == nil {
 			return c, nil
 		}
@@ -139,6 +141,12 @@ func (l *Launcher) Dial(ctx context.Context) (net.Conn, error) {
 		switch {
 		case !inTime:
 			return nil, vgirpc.ContextError(ctx)
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return nil, &vgirpc.Error{
+				Code: vgirpc.Unavailable, Type: "WorkerSilent", Cause: err,
+				Message: fmt.Sprintf("the worker %s listens on %s and has not answered within %v (StartTimeout); it goes on running",
+					l.opts.Command[0], l.socket, l.opts.StartTimeout),
+			}
 		case !ended(err):
 			return nil, &vgirpc.Error{
 				Code: vgirpc.FailedPrecondition, Type: "ProtocolError", Cause: err,
@@ -154,6 +162,23 @@ func (l *Launcher) Dial(ctx context.Context) (net.Conn, error) {
 			return nil, err
 		}
 	}
+}
+
+// greet waits for a worker's first answer, for as long as patience says where it
+// is not 0. It reports whether ctx lasted.
+func greet(ctx context.Context, c net.Conn, patience time.Duration) (inTime bool, err error) {
+	if patience > 0 {
+		if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
+			return true, err
+		}
+	}
+	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
+	err = vgirpc.Greet(c, wire.Limits{})
+	inTime = stop()
+	if inTime && err == nil && patience > 0 {
+		err = c.SetDeadline(time.Time{})
+	}
+	return inTime, err
 }
 
 // Wait waits until every worker that this launcher has started has ended. Until

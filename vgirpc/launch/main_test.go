@@ -93,6 +93,12 @@ var modes = map[string]func(args []string){
 			check(c.Close())
 		}
 	},
+	// It listens, and that is all.
+	"mute": func(args []string) {
+		listen(args)
+		fmt.Println("UNIX:" + flag(args, "--unix"))
+		forever()
+	},
 	// It ends when somebody comes.
 	"shy": func(args []string) {
 		l := listen(args)

@@ -38,8 +38,10 @@ type Options struct {
 	// LockTimeout is how long to wait while somebody else starts the worker.
 	// 30 s when 0, without limit when negative.
 	LockTimeout time.Duration
-	// StartTimeout is how long a worker has to say that it listens. One that
-	// does not is ended. 60 s when 0, without limit when negative.
+	// StartTimeout is how long a worker has to say that it listens, and as long
+	// again for its first answer. One that does not listen is ended; one that
+	// does not answer is left to others who may be connected to it. 60 s when
+	// 0, without limit when negative.
 	StartTimeout time.Duration
 	// Stderr is a file to which a worker that is started appends its standard
 	// error. It is discarded when "".

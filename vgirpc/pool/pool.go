@@ -208,25 +208,19 @@ func (p *Pool) park(c *conn, now time.Time) {
 // prepare makes sure that a call can be sent on c; nil has yet to be opened.
 func (p *Pool) prepare(ctx context.Context, c *conn) (*conn, error) {
 	if c == nil {
-		return p.open(ctx)
+		return p.open(ctx, nil)
 	}
 	now := time.Now()
 	switch {
 	case c.aged(now):
-		if !p.replace(c, Aged, nil) {
-			return nil, errClosed
-		}
-		return p.open(ctx)
+		return p.replace(ctx, c, Aged, nil)
 	case p.opts.CheckAfter > 0 && (c.doubted || now.Sub(c.since) >= p.opts.CheckAfter):
 		if err := p.check(ctx, c); err != nil {
 			if ctx.Err() != nil { // which says nothing about the connection, but may have broken it
 				p.discard(c, Unhealthy, err)
 				return nil, vgirpc.ContextError(ctx)
 			}
-			if !p.replace(c, Unhealthy, err) {
-				return nil, errClosed
-			}
-			return p.open(ctx)
+			return p.replace(ctx, c, Unhealthy, err)
 		}
 	}
 	p.reuses.Add(1)
@@ -240,31 +234,36 @@ func (p *Pool) check(ctx context.Context, c *conn) error {
 		ctx, cancel = context.WithTimeout(ctx, p.opts.CheckTimeout)
 		defer cancel()
 	}
-	return p.opts.Check(ctx, c.t)
+	returned := false
+	defer p.rescue(c, Unhealthy, &returned)
+	err := p.opts.Check(ctx, c.t)
+	returned = true
+	return err
 }
 
-// open opens a connection in the place that was granted for it.
-func (p *Pool) open(ctx context.Context) (*conn, error) {
+// open opens a connection in the place that was granted for it. before runs
+// first, when it is not nil.
+func (p *Pool) open(ctx context.Context, before func()) (*conn, error) {
+	var t vgirpc.Transport
+	var err error
 	finished := false
 	defer func() {
 		if !finished { // a function of the caller's has panicked
 			p.mu.Lock()
+			defer p.mu.Unlock()
+			if t != nil && err == nil {
+				p.owned.Go(func() { _ = t.Close() }) // nothing was sent on it
+			}
 			p.dialed()
-			p.mu.Unlock()
 		}
 	}()
-	dialCtx, cancel := context.WithCancelCause(ctx)
-	stop := context.AfterFunc(p.closing, func() { cancel(errClosed) })
-	start := time.Now()
-	t, err := p.dial(dialCtx)
-	took := time.Since(start)
-	stop()
-	cancel(nil)
-	if err == nil && t == nil {
-		err = vgirpc.Errorf(vgirpc.Internal, "pool: the dial function has returned neither a transport nor an error")
+	if before != nil {
+		before()
 	}
+	start := time.Now()
+	t, err = p.dialOne(ctx)
 	if p.opts.OnOpen != nil {
-		p.opts.OnOpen(took, err)
+		p.opts.OnOpen(time.Since(start), err)
 	}
 	finished = true
 	p.mu.Lock()
@@ -289,6 +288,19 @@ func (p *Pool) open(ctx context.Context) (*conn, error) {
 	p.all[c] = struct{}{}
 	p.stats.Dials++
 	return c, nil
+}
+
+// dialOne opens a connection, unless the pool closes meanwhile.
+func (p *Pool) dialOne(ctx context.Context) (vgirpc.Transport, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stop := context.AfterFunc(p.closing, func() { cancel(errClosed) })
+	defer stop()
+	t, err := p.dial(ctx)
+	if err == nil && t == nil {
+		err = vgirpc.Errorf(vgirpc.Internal, "pool: the dial function has returned neither a transport nor an error")
+	}
+	return t, err
 }
 
 // dialed counts a dial out. mu is held.
@@ -336,18 +348,22 @@ func (p *Pool) discard(c *conn, why Reason, err error) {
 	p.tell(known, why, err)
 }
 
-// replace gives c up and keeps its place for a dial. It reports whether there is
-// one: there is none when the pool is closed.
-func (p *Pool) replace(c *conn, why Reason, err error) bool {
+// replace gives c up before anything was sent on it, and opens another one in its
+// place.
+func (p *Pool) replace(ctx context.Context, c *conn, why Reason, err error) (*conn, error) {
 	p.mu.Lock()
 	known := p.forget(c, why)
-	p.doubt(why, err)
 	if known {
 		p.begin()
 	}
+	if why == Unhealthy {
+		p.doubts++ // ctx lasts: it was no deadline but the check's own
+	}
 	p.mu.Unlock()
-	p.tell(known, why, err)
-	return known
+	if !known {
+		return nil, errClosed
+	}
+	return p.open(ctx, func() { p.tell(true, why, err) })
 }
 
 // forget takes c out of the pool and closes it, unless Close has done so. mu is

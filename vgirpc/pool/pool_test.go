@@ -638,6 +638,40 @@ func TestTimes(t *testing.T) {
 			[]string{"check 1", "unhealthy context deadline exceeded"},
 		},
 		{
+			"a check that takes too long casts doubt on all that were idle then",
+			pool.Options{CheckAfter: 10 * time.Second, CheckTimeout: 3 * time.Second},
+			func(t *testing.T, p *pool.Pool, w *wires) {
+				_, release := hold(t, p)
+				holdAll(t, p, 2) // connections 2 and 3
+				time.Sleep(9 * time.Second)
+				release() // connection 1 is idle for the shortest time
+				time.Sleep(time.Second)
+				w.check = func(ctx context.Context, f *fake) error {
+					if f.number == 2 {
+						<-ctx.Done()
+					}
+					return context.Cause(ctx)
+				}
+				equal(t, call(t, p), 4)
+				equal(t, call(t, p), 3) // idle for long enough
+				equal(t, call(t, p), 1) // not idle for long, but doubted
+				equal(t, call(t, p), 4) // opened since
+			},
+			[]string{"check 2", "unhealthy context deadline exceeded", "check 3", "check 1"},
+		},
+		{
+			"a check that panics costs its connection and no place",
+			pool.Options{Max: 1, CheckAfter: time.Second},
+			func(t *testing.T, p *pool.Pool, w *wires) {
+				call(t, p)
+				time.Sleep(time.Second)
+				w.check = func(context.Context, *fake) error { panic(errCut) }
+				equal(t, panics(p) == any(errCut), true)
+				equal(t, call(t, p), 2)
+			},
+			[]string{"check 1", "unhealthy vgirpc: pool: a function of the caller's has panicked"},
+		},
+		{
 			"a check ends with the context of its call",
 			pool.Options{CheckAfter: time.Second},
 			func(t *testing.T, p *pool.Pool, w *wires) {
@@ -666,6 +700,55 @@ func TestTimes(t *testing.T) {
 			})
 		})
 	}
+}
+
+// panics is what a call panics with.
+func panics(p *pool.Pool) (value any) {
+	defer func() { value = recover() }()
+	_, release, err := p.Call(context.Background(), &vgirpc.ClientRequest{})
+	if err == nil {
+		release()
+	}
+	return nil
+}
+
+func TestObserversThatPanicCostNoPlace(t *testing.T) {
+	t.Run("of a connection that was opened", func(t *testing.T) {
+		once := true
+		p, w := newPool(t, pool.Options{Max: 1, OnOpen: func(time.Duration, error) {
+			if once {
+				once = false
+				panic("opened")
+			}
+		}})
+		equal(t, panics(p), any("opened"))
+		<-w.at(1).closed
+		equal(t, call(t, p), 2)
+		equal(t, p.Stats().Dialing, 0)
+	})
+	t.Run("of a connection that was replaced", func(t *testing.T) {
+		w := &wires{}
+		once := true
+		p, err := pool.New(w.dial, pool.Options{
+			Max: 1, CheckAfter: 1,
+			Check: func(context.Context, vgirpc.Transport) error { return errCut },
+			OnDiscard: func(pool.Reason, error) {
+				if once {
+					once = false
+					panic("discarded")
+				}
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		call(t, p)
+		equal(t, panics(p), any("discarded"))
+		equal(t, call(t, p), 2)
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func TestJitter(t *testing.T) {

@@ -19,7 +19,7 @@ func (p *Pool) Call(ctx context.Context, req *vgirpc.ClientRequest) (*wire.Batch
 		return nil, nil, err
 	}
 	returned := false
-	defer p.rescue(c, &returned)
+	defer p.rescue(c, Broken, &returned)
 	result, release, err := c.t.Call(ctx, req)
 	returned = true
 	if err != nil {
@@ -38,7 +38,7 @@ func (p *Pool) Open(ctx context.Context, req *vgirpc.ClientRequest) (vgirpc.Turn
 		return nil, err
 	}
 	returned := false
-	defer p.rescue(c, &returned)
+	defer p.rescue(c, Broken, &returned)
 	s, err := c.t.Open(ctx, req)
 	returned = true
 	if err != nil {
@@ -48,13 +48,14 @@ func (p *Pool) Open(ctx context.Context, req *vgirpc.ClientRequest) (vgirpc.Turn
 	return &stream{TurnStream: s, p: p, c: c}, nil
 }
 
-// errPanicked is what led to the loss of a connection whose call has panicked.
+// errPanicked is what led to the loss of a connection whose call, or check, has
+// panicked.
 var errPanicked = errors.New("vgirpc: pool: a function of the caller's has panicked")
 
-// rescue gives up the connection of a call that a panic has left.
-func (p *Pool) rescue(c *conn, returned *bool) {
+// rescue gives up the connection that a panic has left.
+func (p *Pool) rescue(c *conn, why Reason, returned *bool) {
 	if !*returned {
-		p.discard(c, Broken, errPanicked)
+		p.discard(c, why, errPanicked)
 	}
 }
 
