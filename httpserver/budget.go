@@ -48,12 +48,8 @@ func parseLimit(s string) (int64, bool) {
 // one that the stream was opened with; 0 is none.
 func (h *Handler) budget(client, sealed int64) vgirpc.ResponseBudget {
 	limit := smaller(smaller(h.opts.MaxResponseBytes, client), sealed)
-	preferred := h.opts.PreferredResponseBytes
-	if preferred != 0 || limit != 0 {
-		preferred = smaller(preferred, limit)
-	}
 	return vgirpc.ResponseBudget{
-		Limit: limit, Preferred: preferred,
+		Limit: limit, Preferred: smaller(h.opts.PreferredResponseBytes, limit),
 		Externalized: h.opts.MaxExternalizedResponseBytes, Externalizing: h.offload != nil,
 	}
 }

@@ -6,10 +6,13 @@
 // answers any turn. [Sticky] sessions are the exception, for what cannot
 // travel.
 //
-// A request passes, in this order: identifier and capabilities, the number of
-// requests in flight, CORS, authentication, the route, the bounds of the
-// response, the content type, the body, the sticky session, and the core's
-// dispatch. A method's own error is status 200 with X-VGI-RPC-Error; what never
+// A request passes, in this order: its identifier and the capabilities, the
+// routes of [SignIn], CORS, authentication, the shape of the path, the verb, the
+// client's bound of the response, the protocol and method, the content type,
+// whether the method streams, the coding, the announced length, the number of
+// calls in flight, the body, the sticky session, and the core's dispatch. The
+// request that takes a stream further has its tokens and its session checked
+// when the metadata is read, and before the rest of the body is. A method's own error is status 200 with X-VGI-RPC-Error; what never
 // became a call is a 4xx whose body is an Arrow stream with the error.
 //
 // The package never takes a cookie for a credential, never decodes what a path

@@ -40,6 +40,7 @@ type Handler struct {
 	pages    *pages.Pages      // nil: off
 	json     *jsonGateway      // nil: off
 	sessions *session.Registry // nil: off
+	signIn   http.Handler      // nil: off
 	uploads  vgirpc.Route      // of the method that hands out places
 	refusals *unauthorized.Responder
 	health   []byte
@@ -87,7 +88,7 @@ func New(server *vgirpc.Server, opts Options) (*Handler, error) {
 	if h.codings, err = encoding.New(encoding.Options{NoResponse: opts.NoCompression, NoZstd: opts.NoZstd}); err != nil {
 		return nil, fmt.Errorf("httpserver: %w", err)
 	}
-	if err := errors.Join(h.hostSessions(), h.hostPages(), h.hostUploads()); err != nil {
+	if err := errors.Join(h.hostSignIn(), h.hostSessions(), h.hostPages(), h.hostUploads()); err != nil {
 		return nil, err
 	}
 	if err := errors.Join(h.hostRefusals(), h.hostHealth()); err != nil {
@@ -143,7 +144,7 @@ func (h *Handler) hostPages() (err error) {
 	if !h.opts.NoPages {
 		h.pages, err = pages.New(pages.Options{
 			Server: h.server, Version: h.server.Version(), Prefix: h.opts.Prefix,
-			RepositoryURL: h.opts.RepositoryURL, TryIt: h.opts.JSON != nil,
+			RepositoryURL: h.opts.RepositoryURL, TryIt: h.opts.JSON != nil, SignOutURL: h.signOut(),
 		})
 		if err != nil {
 			return fmt.Errorf("httpserver: %w", err)
@@ -221,15 +222,16 @@ func (h *Handler) route() error {
 	if h.pages != nil {
 		h.routePages(r)
 	}
-	h.root = h.authenticated(h.callsFirst(r))
+	h.root = h.metadataFirst(h.authenticated(h.callsFirst(r)))
 	if h.opts.CORS == nil {
+		h.root = h.signInFirst(h.root)
 		return nil
 	}
 	allow, err := cors.New(cors.Options{Origins: h.opts.CORS.Origins, Expose: h.exposed()})
 	if err != nil {
 		return fmt.Errorf("httpserver: CORS: %w", err)
 	}
-	h.root = allow(h.root)
+	h.root = h.signInFirst(allow(h.root))
 	return nil
 }
 
@@ -280,7 +282,12 @@ func (h *Handler) authenticated(next http.Handler) http.Handler {
 		}
 		id, err := h.opts.Auth.Authenticate(r)
 		if err != nil {
-			h.refusals.Write(w, r, err)
+			if !h.beginSignIn(w, r, err) {
+				h.refusals.Write(w, r, err)
+			}
+			return
+		}
+		if h.releases(w, r) {
 			return
 		}
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), identityKey{}, &id)))
@@ -300,7 +307,7 @@ func (h *Handler) hostHealth() (err error) {
 // isAsset reports whether a request is for what the page of a 401 loads. It is
 // the same for everybody, and holds nothing of the server's.
 func (h *Handler) isAsset(r *http.Request) bool {
-	if h.pages == nil || (r.Method != http.MethodGet && r.Method != http.MethodHead) {
+	if h.pages == nil || r.Method != http.MethodGet {
 		return false
 	}
 	name, ok := strings.CutPrefix(r.URL.EscapedPath(), h.opts.Prefix+"/_assets/")

@@ -70,8 +70,11 @@ func (g *jsonGateway) read(q *request) (*jsoncall.Codec, *wire.Batch, error) {
 	q.body.src = q.r.Body
 	params, err := codec.Params(&q.body, g.limit)
 	q.delivery.WireIn = q.body.n
-	if err == nil {
+	switch {
+	case err == nil:
 		err = q.start()
+	case stalled(err):
+		err = stall(err)
 	}
 	if err != nil {
 		g.h.land()

@@ -4,12 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
 	"github.com/vgirpc/vgirpc-go/auth"
 	"github.com/vgirpc/vgirpc-go/external"
 	"github.com/vgirpc/vgirpc-go/httpserver/internal/seal"
+	"github.com/vgirpc/vgirpc-go/httpserver/internal/unauthorized"
+	"github.com/vgirpc/vgirpc-go/wire"
 )
 
 // KeyRing is the keys that seal stream-state and session tokens: the first one
@@ -29,6 +32,7 @@ func ParseKeyRing(text string) (*KeyRing, error) { return seal.ParseKeyRing(text
 // default, no authentication, keys of this process alone.
 type Options struct {
 	// Prefix is the path in front of every route, such as "/vgi"; "" for none.
+	// It cannot be below /.well-known, which is open to everybody.
 	Prefix string
 	// RequireProtocolKey refuses requests whose metadata does not repeat the
 	// protocol of the path. Without it the path alone is enough.
@@ -81,6 +85,9 @@ type Options struct {
 	// ProxyAuthHeaders are headers that a proxy has to add for Auth to succeed,
 	// beside those that Auth knows of (unauthorized-spec section 5.1).
 	ProxyAuthHeaders []string
+	// OAuth lets people sign in with a browser, and tells clients where tokens
+	// are to be had. Off when nil.
+	OAuth SignIn
 
 	// Uploads hands out places for requests that are too large to send. Off
 	// when nil.
@@ -175,8 +182,8 @@ func withDefaults(o Options) (Options, error) {
 }
 
 func (o *Options) validate() error {
-	if o.Prefix != "" && (!strings.HasPrefix(o.Prefix, "/") || strings.HasSuffix(o.Prefix, "/") || strings.ContainsAny(o.Prefix, "%?#*{}")) {
-		return fmt.Errorf("option Prefix %q: want \"\" or a plain path such as \"/vgi\"", o.Prefix)
+	if err := o.validatePrefix(); err != nil {
+		return err
 	}
 	if o.Replicas > 1 && o.Keys == nil {
 		return fmt.Errorf("option Replicas is %d and Keys are missing: each replica would seal its tokens with a key of its own, "+
@@ -196,8 +203,11 @@ func (o *Options) validate() error {
 		{"MaxInFlight", int64(o.MaxInFlight), 1},
 	} {
 		if f.value != 0 && (f.value < f.least || f.value > maxResponseLimit) {
-			return fmt.Errorf("option %s is %d: want 0 for no limit, or at least %d", f.name, f.value, f.least)
+			return fmt.Errorf("option %s is %d: want 0 for no limit, or a number from %d to %d", f.name, f.value, f.least, int64(maxResponseLimit))
 		}
+	}
+	if o.JSON != nil && o.JSON.MaxBodyBytes < 0 {
+		return fmt.Errorf("option JSON.MaxBodyBytes is %d: want 0 for %d, or at least 1", o.JSON.MaxBodyBytes, defaultJSONBody)
 	}
 	if o.Sticky != nil {
 		for name, value := range o.Sticky.EchoHeaders {
@@ -208,6 +218,23 @@ func (o *Options) validate() error {
 	}
 	if strings.ContainsAny(o.Challenge, "\r\n") {
 		return errors.New("option Challenge: a header has one line")
+	}
+	return nil
+}
+
+// validatePrefix refuses what no route can begin with, and a place where calls
+// would need no authentication, whether there is any now or not.
+func (o *Options) validatePrefix() error {
+	p := o.Prefix
+	if p != "" && (!strings.HasPrefix(p, "/") || strings.HasSuffix(p, "/") || strings.ContainsAny(p, "%?#*{}")) {
+		return fmt.Errorf("option Prefix %q: want \"\" or a plain path such as \"/vgi\"", p)
+	}
+	for _, route := range [...]string{"/Protocol/method", "/Protocol/method/init", "/" + wire.MethodTransport, "/" + methodUploads + "/init", "/__session__"} {
+		call := http.Request{Method: http.MethodPost, URL: &url.URL{Path: p + route}}
+		if unauthorized.Exempt(&call, p) {
+			return fmt.Errorf("option Prefix %q: what is below it is open to everybody, so that calls there would go past authentication: "+
+				"choose another one, such as \"/vgi\"", p)
+		}
 	}
 	return nil
 }

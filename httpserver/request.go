@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"os"
 	"strings"
 
 	"github.com/vgirpc/vgirpc-go/httpserver/internal/encoding"
@@ -122,8 +123,9 @@ func (q *request) begin() error {
 	return nil
 }
 
-// end gives everything back.
+// end gives everything back: after a panic, too, the turn of the session.
 func (q *request) end() {
+	q.leaveSession()
 	if q.decoder != nil {
 		_ = q.decoder.Close() // never fails
 	}
@@ -345,6 +347,10 @@ func (q *request) agree(meta wire.Metadata) error {
 // of one that says nothing of its size is read as far as its limit allows: one
 // that is too large as well is refused for that.
 func (q *request) unreadable(err error) error {
+	if stalled(err) {
+		q.delivery.WireIn = q.body.n
+		return stall(err)
+	}
 	if q.r.ContentLength < 0 && q.h.opts.MaxRequestBytes > 0 {
 		if _, rest := io.Copy(io.Discard, &q.body); rest != nil && !errors.Is(err, rest) {
 			err = errors.Join(rest, err)
@@ -362,6 +368,18 @@ func (q *request) unreadable(err error) error {
 	}
 	return &statusError{http.StatusBadRequest, &vgirpc.Error{
 		Code: vgirpc.InvalidArgument, Type: "FormatError", Message: err.Error(), Cause: err,
+	}}
+}
+
+// stalled reports whether reading a body failed because its sender stood still.
+func stalled(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
+
+// stall is the refusal of a body that stood still.
+func stall(err error) *statusError {
+	return &statusError{http.StatusRequestTimeout, &vgirpc.Error{
+		Code: vgirpc.DeadlineExceeded, Type: "StallError", Cause: err,
+		Message: "the request's body stood still for longer than the server waits (ServeOptions.ProgressTimeout): " +
+			"send it again, without a pause that long",
 	}}
 }
 

@@ -2,6 +2,7 @@ package httpserver
 
 import (
 	"errors"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -199,6 +200,9 @@ func (q *request) resume(reply *vgirpc.Reply) (*storedCall, *vgirpc.Dispatch, er
 	d, err := q.h.server.Resume(q, &snap, &q.req, reply)
 	if err != nil {
 		q.leaveSession()
+		// The caller's tokens were good: it is the program that has changed.
+		q.h.log.LogAttrs(q, slog.LevelWarn, "a stream cannot be taken up",
+			slog.String("method", q.route.Method().String()), slog.Any("error", err))
 		return nil, nil, errToken()
 	}
 	return call, d, nil

@@ -2,6 +2,7 @@ package httpserver
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -37,6 +38,9 @@ type ServeOptions struct {
 	NoH2C bool
 	// TLS makes the server speak TLS, with HTTP/2 and HTTP/1.1.
 	TLS *TLSOptions
+	// TLSConfig makes it speak TLS with certificates that are no files:
+	// spiffe.ServerTLS returns one. It is copied; it goes without TLS.
+	TLSConfig *tls.Config
 	// DrainDelay is how long a shutdown goes on taking requests after it
 	// refuses new sessions: time for load balancers to notice, and for open
 	// sessions to be finished. None when 0.
@@ -69,6 +73,10 @@ func (o *ServeOptions) validate() error {
 		return fmt.Errorf("DrainDelay %v: want no negative time", o.DrainDelay)
 	case o.SessionGrace < 0:
 		return fmt.Errorf("SessionGrace %v: want a positive time", o.SessionGrace)
+	case o.TLS != nil && o.TLSConfig != nil:
+		return errors.New("TLS and TLSConfig exclude each other: leave one of them out")
+	case o.TLSConfig != nil && !hasCertificate(o.TLSConfig):
+		return errors.New("TLSConfig: want one with a certificate")
 	}
 	return nil
 }
@@ -139,6 +147,8 @@ func NewServer(h http.Handler, opts ServeOptions) (*Server, error) {
 	if opts.IdleTimeout == 0 {
 		s.http.IdleTimeout = -1 // 0 would be ReadTimeout
 	}
+	s.http.ConnContext = connContext
+	s.http.TLSConfig = opts.TLSConfig.Clone() // nil of nil
 	if opts.TLS != nil {
 		config, err := newTLSConfig(*opts.TLS, opts.Logger)
 		if err != nil {
@@ -249,9 +259,16 @@ func (s *Server) closeSessions(ctx context.Context) (err error) {
 
 // ServeHTTP answers one request, and sees to it that its bodies move. It is
 // exported for [http.Server] alone.
+//
+// A connection does not outlive its client's certificate: in the last minute each
+// answer ends the connection, so that clients come back with another certificate,
+// and afterwards requests are refused (401).
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.inFlight.enter()
 	defer s.inFlight.leave()
+	if r.TLS != nil && certificateEnds(w, r) {
+		return
+	}
 	timeout := s.opts.ProgressTimeout
 	if timeout == 0 {
 		s.handler.ServeHTTP(w, r)

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -23,12 +22,11 @@ import (
 	"github.com/vgirpc/vgirpc-go/vgirpc/worker"
 )
 
-// Environment variables.
-const (
-	envTokenKey     = "VGI_RPC_TOKEN_KEY"      //nolint:gosec // a name
-	envTokenKeyFile = "VGI_RPC_TOKEN_KEY_FILE" //nolint:gosec // a name
-	envNoZstd       = "VGI_HTTP_DISABLE_ZSTD"
-)
+// envNoZstd sets --no-zstd, beside the variable of its name.
+const envNoZstd = "VGI_HTTP_DISABLE_ZSTD"
+
+// grantFlags are the flags of the variables that package auth/grant reads.
+var grantFlags = map[string]int{grant.EnvKeys: 0, grant.EnvAudience: 1, grant.EnvMaxTTL: 2}
 
 // Options are what a program sets, where a flag says nothing else. The zero
 // value works.
@@ -37,6 +35,10 @@ type Options struct {
 	Handler httpserver.Options
 	// Serve configures the connections.
 	Serve httpserver.ServeOptions
+	// Prepare, unless nil, decides about Auth and OAuth of Handler before the
+	// bearer tokens and the grants of flags and environment are put beside that.
+	// It runs when HTTP is to be served.
+	Prepare func(ctx context.Context, handler *httpserver.Options) error
 	// Configure, unless nil, has the last word about Handler: it runs when HTTP
 	// is to be served and flags and environment were applied.
 	Configure func(ctx context.Context, handler *httpserver.Options) error
@@ -53,59 +55,25 @@ func With(opts Options) worker.Option { return &option{opts: opts} }
 
 // option is the flags.
 type option struct {
-	opts  Options
-	flags *pflag.FlagSet
-
-	http, port    uint16
-	host          string
-	noCache       bool
-	origins       []string
-	keys          []string
-	keyFile       string
-	stickySeconds float64
-	noSticky      bool
-	tokens        string
-	tls           httpserver.TLSOptions
-}
-
-// AddFlags declares the flags.
-func (o *option) AddFlags(flags *pflag.FlagSet) {
-	o.flags = flags
-	flags.Uint16Var(&o.http, "http", 0, "serve HTTP, on `PORT` if given")
-	worker.OptionalValue(flags, "http", "0")
-	flags.StringVar(&o.host, "host", "127.0.0.1", "`ADDRESS` to serve HTTP on")
-	flags.Uint16Var(&o.port, "port", 0, "`PORT` to serve HTTP on (default a free one)")
-	h := &o.opts.Handler
-	flags.StringVar(&h.Prefix, "prefix", h.Prefix, "`PATH` in front of every HTTP route")
-	flags.Int64Var(&h.MaxRequestBytes, "max-request-bytes", h.MaxRequestBytes, "at most `N` bytes of an HTTP request")
-	flags.Int64Var(&h.MaxResponseBytes, "max-response-bytes", h.MaxResponseBytes, "at most `N` bytes of an HTTP response")
-	flags.Int64Var(&h.MaxExternalizedResponseBytes, "max-externalized-response-bytes", h.MaxExternalizedResponseBytes,
-		"at most `N` bytes that an HTTP response moves to storage")
-	flags.IntVar(&h.MaxInFlight, "max-in-flight", h.MaxInFlight, "serve `N` HTTP calls at once, refuse others (default no limit)")
-	flags.BoolVar(&h.NoCompression, "no-compression", h.NoCompression, "send HTTP responses uncompressed")
-	flags.BoolVar(&o.noCache, "no-call-state-cache", false, "open a stream's tokens for every HTTP request")
-	flags.StringArrayVar(&o.origins, "cors-origin", nil, "let pages of `ORIGIN` call over HTTP; may be repeated")
-	flags.StringArrayVar(&o.keys, "token-key", nil,
-		"`KEY` in hex that seals HTTP tokens; further ones, or more after commas, open them (default "+envTokenKey+")")
-	flags.StringVar(&o.keyFile, "token-key-file", "", "file at `PATH` with such keys (default "+envTokenKeyFile+")")
-	flags.IntVar(&h.Replicas, "replicas", h.Replicas, "`N` processes serve the same HTTP callers")
-	flags.Float64Var(&o.stickySeconds, "sticky-ttl", 0, "let HTTP sessions live for `SECONDS` in this process")
-	flags.BoolVar(&o.noSticky, "no-sticky", false, "no HTTP sessions in this process")
-	flags.StringVar(&o.tokens, "bearer-tokens", "", "let HTTP callers in whose bearer token is in the file at `PATH`")
-	flags.StringVar(&o.tls.CertFile, "tls-cert", "", "serve HTTPS with the certificate chain at `PATH`")
-	flags.StringVar(&o.tls.KeyFile, "tls-key", "", "and its private key at `PATH`")
-	flags.StringVar(&o.tls.ClientCAFile, "tls-client-ca", "", "and demand client certificates signed by those at `PATH`")
+	opts  Options        // which flags change
+	flags *pflag.FlagSet // of the worker
+	own   *pflag.FlagSet // those of them that are declared here
+	given
 }
 
 // Apply makes HTTP the worker's transport when it was asked for.
 func (o *option) Apply(_ context.Context, setup *worker.Setup) error {
 	if !o.flags.Changed("http") {
-		return nil
+		return o.checkUnused(setup)
 	}
-	t := &transport{address: net.JoinHostPort(o.host, strconv.Itoa(int(o.http)))}
-	if o.http == 0 {
-		t.address = net.JoinHostPort(o.host, strconv.Itoa(int(o.port)))
+	port := o.http
+	switch {
+	case port == 0:
+		port = o.port
+	case o.flags.Changed("port") && o.port != port:
+		return fmt.Errorf("--http %d and --port %d: a worker serves HTTP on one port: leave one of them out", port, o.port)
 	}
+	t := &transport{setup: setup, address: net.JoinHostPort(o.host, strconv.Itoa(int(port)))}
 	if err := setup.Serve("--http", t); err != nil {
 		return err
 	}
@@ -116,28 +84,9 @@ func (o *option) Apply(_ context.Context, setup *worker.Setup) error {
 
 // build makes the server of the transport.
 func (o *option) build(ctx context.Context, s *vgirpc.Server, t *transport) error {
-	handler, serve := o.opts.Handler, o.opts.Serve
-	if serve.Logger == nil {
-		serve.Logger = s.Logger()
-	}
-	for _, apply := range []func(*httpserver.Options) error{o.applyFlags, o.applyKeys, applyZstd} {
-		if err := apply(&handler); err != nil {
-			return err
-		}
-	}
-	if err := o.applyTokens(&handler, serve.Logger); err != nil {
+	handler, serve, err := o.effective(ctx, s)
+	if err != nil {
 		return err
-	}
-	if err := applyGrants(s, &handler); err != nil {
-		return err
-	}
-	if storage, ok := s.Offload().(interface{ Uploads() external.UploadURLs }); ok && handler.Uploads == nil {
-		handler.Uploads = storage.Uploads()
-	}
-	if o.opts.Configure != nil {
-		if err := o.opts.Configure(ctx, &handler); err != nil {
-			return err
-		}
 	}
 	h, err := httpserver.New(s, handler)
 	if err != nil {
@@ -147,72 +96,158 @@ func (o *option) build(ctx context.Context, s *vgirpc.Server, t *transport) erro
 	if o.opts.Wrap != nil {
 		outermost = o.opts.Wrap(h)
 	}
-	if o.tls != (httpserver.TLSOptions{}) {
-		serve.TLS = &o.tls
+	t.door.Handler = outermost
+	t.delay, serve.DrainDelay = serve.DrainDelay, 0 // the worker waits
+	if _, ok := outermost.(drainable); ok {
+		t.server, err = httpserver.NewServer(drainableDoor{&t.door}, serve)
+	} else {
+		t.server, err = httpserver.NewServer(&t.door, serve)
 	}
-	t.server, err = httpserver.NewServer(outermost, serve)
 	return err
 }
 
-// applyFlags are the flags that are more than a field.
-func (o *option) applyFlags(h *httpserver.Options) error {
-	if o.noCache {
+// effective is the options after flags, environment and program have had their
+// say.
+func (o *option) effective(ctx context.Context, s *vgirpc.Server) (httpserver.Options, httpserver.ServeOptions, error) {
+	handler, serve := o.opts.Handler, o.opts.Serve
+	if serve.Logger == nil {
+		serve.Logger = s.Logger()
+	}
+	if storage, ok := s.Offload().(interface{ Uploads() external.UploadURLs }); ok && handler.Uploads == nil {
+		handler.Uploads = storage.Uploads()
+	}
+	for _, apply := range []func() error{
+		func() error { return o.applyCache(&handler) },
+		func() error { return o.applySwitches(&handler) },
+		func() error { return o.applySticky(&handler) },
+		func() error { return o.applyKeys(&handler) },
+		func() error { return o.prepare(ctx, &handler) },
+		func() error { return o.applyTokens(&handler, serve.Logger) },
+		func() error { return o.applyGrants(s, &handler) },
+		func() error { return o.applyConnections(&serve) },
+	} {
+		if err := apply(); err != nil {
+			return handler, serve, err
+		}
+	}
+	if o.opts.Configure != nil {
+		if err := o.opts.Configure(ctx, &handler); err != nil {
+			return handler, serve, err
+		}
+	}
+	return handler, serve, nil
+}
+
+// prepare lets the program decide who may call.
+func (o *option) prepare(ctx context.Context, h *httpserver.Options) error {
+	if o.opts.Prepare == nil {
+		return nil
+	}
+	return o.opts.Prepare(ctx, h)
+}
+
+// applyCache is how many streams are remembered.
+func (o *option) applyCache(h *httpserver.Options) error {
+	const name = "call-state-cache"
+	switch {
+	case !o.noCache && !o.flags.Changed(name):
+	case o.noCache && o.flags.Changed(name):
+		return fmt.Errorf("--%s and --no-%[1]s exclude each other", name)
+	case o.noCache || h.CallCache == 0:
 		h.CallCache = -1
-	}
-	if len(o.origins) > 0 {
-		h.CORS = &httpserver.CORS{Origins: o.origins}
-	}
-	if o.flags.Changed("sticky-ttl") {
-		const longest = 1e9 // 30 years
-		if !(o.stickySeconds > 0 && o.stickySeconds < longest) {
-			return fmt.Errorf("--sticky-ttl %v: want a positive number of seconds", o.stickySeconds)
-		}
-		sticky := httpserver.Sticky{}
-		if h.Sticky != nil {
-			sticky = *h.Sticky
-		}
-		sticky.TTL = time.Duration(o.stickySeconds * float64(time.Second))
-		h.Sticky = &sticky
-	}
-	if o.noSticky {
-		h.Sticky = nil
+	case h.CallCache < 0:
+		return fmt.Errorf("--%s %d: want a number of streams, or 0 for none", name, h.CallCache)
 	}
 	return nil
 }
 
-// applyKeys finds the keys: in a flag, else in the environment.
-func (o *option) applyKeys(h *httpserver.Options) error {
-	for _, from := range []struct{ name, text, fileName, path string }{
-		{"--token-key", strings.Join(o.keys, ","), "--token-key-file", o.keyFile},
-		{envTokenKey, os.Getenv(envTokenKey), envTokenKeyFile, os.Getenv(envTokenKeyFile)},
-	} {
-		name, text := from.name, from.text
-		switch {
-		case text == "" && from.path == "":
-			continue
-		case text != "" && from.path != "":
-			return fmt.Errorf("%s and %s exclude each other", from.name, from.fileName)
-		case from.path != "":
-			content, err := os.ReadFile(from.path)
-			if err != nil {
-				return fmt.Errorf("%s: %w", from.fileName, err)
-			}
-			name, text = from.fileName, string(content)
-		}
-		keys, err := httpserver.ParseKeyRing(text)
-		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-		h.Keys = keys
+// applySwitches turns parts of the handler on and off.
+func (o *option) applySwitches(h *httpserver.Options) error {
+	if len(o.origins) > 0 {
+		h.CORS = &httpserver.CORS{Origins: o.origins}
+	}
+	if o.noUploads {
+		h.Uploads = nil
+	}
+	h.JSON = nil
+	if o.json {
+		h.JSON = &o.gateway
 		return nil
 	}
+	return o.pointless("there is no JSON gateway: add --json-gateway", "json-host", "json-max-bytes")
+}
+
+// pointless refuses flags that depend on something which is off.
+func (o *option) pointless(why string, names ...string) error {
+	for _, name := range names {
+		if o.flags.Changed(name) {
+			return fmt.Errorf("--%s: %s", name, why)
+		}
+	}
+	return nil
+}
+
+// applySticky is the sessions.
+func (o *option) applySticky(h *httpserver.Options) error {
+	if h.Sticky == nil && !o.flags.Changed("sticky-ttl") {
+		return o.pointless("there are no sticky sessions: add --sticky-ttl", "sticky-max-sessions", "sticky-echo")
+	}
+	h.Sticky = nil
+	if o.noSticky {
+		return nil
+	}
+	sticky := o.sticky
+	if len(o.echo) > 0 {
+		sticky.EchoHeaders = map[string]string{}
+	}
+	for _, header := range o.echo {
+		name, value, ok := strings.Cut(header, "=")
+		if !ok {
+			return fmt.Errorf("--sticky-echo %q: want NAME=VALUE", header)
+		}
+		sticky.EchoHeaders[name] = value
+	}
+	h.Sticky = &sticky
+	return nil
+}
+
+// applyConnections is what flags say of the connections.
+func (o *option) applyConnections(s *httpserver.ServeOptions) error {
+	if o.tls != (httpserver.TLSOptions{}) {
+		s.TLS = &o.tls // which goes without the program's own TLSConfig
+	}
+	// Two flags are of package worker, for whatever listens.
+	if o.flags.Changed("max-connections") {
+		n, err := o.flags.GetInt("max-connections")
+		if err != nil {
+			return err
+		}
+		s.MaxConns = n
+	}
+	if o.flags.Changed("drain-delay") {
+		s.DrainDelay = worker.Seconds(o.flags, "drain-delay")
+	}
+	return nil
+}
+
+// applyKeys reads the keys of tokens.
+func (o *option) applyKeys(h *httpserver.Options) error {
+	if !o.flags.Changed("token-key") {
+		return nil
+	}
+	keys, err := httpserver.ParseKeyRing(strings.Join(o.keys, ","))
+	if err != nil {
+		_, origin := worker.OriginOf(o.flags, "token-key")
+		return fmt.Errorf("%s: %w", origin, err)
+	}
+	h.Keys = keys
 	return nil
 }
 
 // applyGrants mints sealed grants for callers, and lets callers in with them,
-// when the environment has the keys.
-func applyGrants(s *vgirpc.Server, h *httpserver.Options) error {
-	keys, configured, err := grant.FromEnv(os.Getenv)
+// when there are keys.
+func (o *option) applyGrants(s *vgirpc.Server, h *httpserver.Options) error {
+	keys, configured, err := grant.FromEnv(func(name string) string { return o.grants[grantFlags[name]] })
 	if err != nil || !configured {
 		return err
 	}
@@ -244,40 +279,29 @@ func (o *option) applyTokens(h *httpserver.Options, log *slog.Logger) error {
 	} else if h.Auth, err = auth.Any(h.Auth, bearer); err != nil {
 		return fmt.Errorf("--bearer-tokens: %w", err)
 	}
-	if h.Challenge == "" {
+	if h.Challenge == "" && h.OAuth == nil { // which has its own
 		h.Challenge = "Bearer"
 	}
 	return nil
 }
 
-// applyZstd reads the environment's word about zstd.
-func applyZstd(h *httpserver.Options) error {
-	text := os.Getenv(envNoZstd)
-	if text == "" {
-		return nil
-	}
-	off, err := strconv.ParseBool(text)
-	if err != nil {
-		return fmt.Errorf("%s=%s: want 1 or 0", envNoZstd, text)
-	}
-	h.NoZstd = h.NoZstd || off
-	return nil
-}
-
 // transport is a worker's HTTP.
 type transport struct {
+	setup    *worker.Setup
 	address  string
+	door     door
 	server   *httpserver.Server
+	delay    time.Duration // in which requests are taken after Drain
 	listener net.Listener
 }
 
 // Listen opens the listener.
 func (t *transport) Listen(ctx context.Context) (string, error) {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", t.address)
+	l, err := t.setup.Listen(ctx, "tcp", t.address)
 	if err != nil {
 		return "", fmt.Errorf("--http: %w", err)
 	}
-	t.listener = l
+	t.listener = t.setup.Around(l)
 	_, port, err := net.SplitHostPort(l.Addr().String())
 	if err != nil {
 		return "", err
@@ -285,8 +309,26 @@ func (t *transport) Listen(ctx context.Context) (string, error) {
 	return "PORT:" + port, nil
 }
 
+// Check finds out whether there can be such a listener.
+func (t *transport) Check(ctx context.Context) error {
+	return worker.CheckAddress(ctx, "tcp", t.address)
+}
+
 // Serve serves requests.
 func (t *transport) Serve(ctx context.Context) error { return t.server.Serve(ctx, t.listener) }
 
+// Drain turns new sessions away, and lets callers go elsewhere with their next
+// request.
+func (t *transport) Drain() {
+	t.door.closing.Store(true)
+	t.door.drain()
+}
+
+// DrainDelay is how long requests are taken after Drain.
+func (t *transport) DrainDelay() time.Duration { return t.delay }
+
 // Shutdown drains the server.
 func (t *transport) Shutdown(ctx context.Context) error { return t.server.Shutdown(ctx) }
+
+// InProgress is how many requests are being answered.
+func (t *transport) InProgress() int { return int(t.door.inside.Load()) }

@@ -4,11 +4,15 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -31,6 +35,10 @@ import (
 // under test.
 const asWorker = "VGIRPC_TEST_HTTP_WORKER"
 
+// clientCA names the variable with the certificates of clients that the program
+// of the worker under test demands by itself.
+const clientCA = "VGIRPC_TEST_CLIENT_CA"
+
 func TestMain(m *testing.M) {
 	if os.Getenv(asWorker) != "" {
 		workerMain()
@@ -38,10 +46,29 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+type row struct {
+	N int64 `vgi:"n"`
+}
+
+var (
+	contract = vgirpc.NewProtocol("test.HTTPWorker", "1.0.0")
+	who      = vgirpc.NewUnary[vgirpc.None, int64](contract, "who") // which process answers
+	count    = vgirpc.NewProducer[vgirpc.None, row](contract, "count")
+)
+
+// counter counts to 20.
+type counter struct{ N int64 }
+
+func (c *counter) Produce(_ context.Context, out *vgirpc.Emitter[row]) error {
+	if c.N++; c.N > 20 {
+		return io.EOF
+	}
+	return out.Emit(row{c.N})
+}
+
 // workerMain is a user's main function, with a route that lets a test hold a
 // request.
 func workerMain() {
-	contract := vgirpc.NewProtocol("test.HTTPWorker", "1.0.0")
 	ping := vgirpc.NewUnary[vgirpc.None, string](contract, "ping")
 	server, err := vgirpc.NewServer(vgirpc.ServerOptions{ServerID: "the-worker"}, contract)
 	if err != nil {
@@ -49,7 +76,14 @@ func workerMain() {
 		os.Exit(99)
 	}
 	vgirpc.HandleUnary(server, ping, func(context.Context, vgirpc.None) (string, error) { return "pong", nil })
+	vgirpc.HandleUnary(server, who, func(context.Context, vgirpc.None) (int64, error) { return int64(os.Getpid()), nil })
+	vgirpc.HandleProducer(server, count, func(context.Context, vgirpc.None) (*counter, error) { return &counter{}, nil })
+	var serve httpserver.ServeOptions
+	if path := os.Getenv(clientCA); path != "" {
+		serve.TLS = &httpserver.TLSOptions{ClientCAFile: path}
+	}
 	worker.Main(server, workerhttp.With(workerhttp.Options{
+		Serve:   serve,
 		Handler: httpserver.Options{MaxResponseBytes: 1 << 20},
 		Configure: func(_ context.Context, o *httpserver.Options) error {
 			if o.Prefix == "/refused" {
@@ -202,6 +236,16 @@ func TestFlagsReachTheHandler(t *testing.T) {
 		}, ""},
 		{"a prefix", "--http=0 --prefix /deep/er", nil, "/deep/er/health", 200, nil, ""},
 		{"no compression", "--http --no-compression", nil, "/health", 200, map[string]string{"Vgi-Supported-Encodings": ""}, ""},
+		{"hosting limits", "--http --hosting-max-request-bytes 512 --max-request-bytes 4096 --hosting-max-response-bytes 65536", nil, "/health", 200, map[string]string{
+			"Vgi-Max-Request-Bytes": "512", "Vgi-Max-Response-Bytes": "65536",
+		}, ""},
+		{"no pages", "--http --no-pages", nil, "/describe", 404, nil, ""},
+		{"a challenge of its own", "--http --challenge Custom --bearer-tokens " + tokens, nil, "/test.HTTPWorker/ping", 401, map[string]string{
+			"Www-Authenticate": "Custom", "Vgi-Auth-Proxy-Required": "",
+		}, ""},
+		{"zstd, whatever the environment says", "--http --no-zstd=false", []string{"VGI_HTTP_DISABLE_ZSTD=1"}, "/health", 200, map[string]string{
+			"Vgi-Supported-Encodings": "zstd, gzip",
+		}, ""},
 		{"no zstd", "--http", []string{"VGI_HTTP_DISABLE_ZSTD=1"}, "/health", 200, map[string]string{"Vgi-Supported-Encodings": "gzip"}, ""},
 		{"sticky sessions", "--http --sticky-ttl 0.5", nil, "/health", 200, map[string]string{"Vgi-Sticky-Enabled": "true"}, ""},
 		{"no sticky sessions", "--http --sticky-ttl 5 --no-sticky", nil, "/health", 200, map[string]string{"Vgi-Sticky-Enabled": ""}, ""},
@@ -289,6 +333,25 @@ func TestCommandLinesThatMakeNoSense(t *testing.T) {
 		{"--http --sticky-ttl -1", nil, "--sticky-ttl"},
 		{"--http --bearer-tokens /nowhere", nil, "--bearer-tokens"},
 		{"--http --tls-cert x", nil, "want both"},
+		{"--http=8080 --port 9090", nil, "--http 8080 and --port 9090"},
+		{"--http 8080 --port 0", nil, "--http 8080 and --port 0"},
+		{"--bearer-tokens x", nil, "--bearer-tokens: only HTTP has that: add --http"},
+		{"--tcp 0 --tls-cert x --tls-key x", nil, "--tls-cert, --tls-key: only HTTP has that: add --http"},
+		{"--http --header-timeout 0", nil, "--header-timeout"},
+		{"--http --progress-timeout soon", nil, "--progress-timeout"},
+		{"--http --drain-delay -1", nil, "--drain-delay"},
+		{"--http --max-header-bytes -1", nil, "MaxHeaderBytes"},
+		{"--http --hosting-max-response-bytes 5", nil, "HostingMaxResponseBytes"},
+		{"--http --call-state-cache -1", nil, "--call-state-cache"},
+		{"--http --call-state-cache 1 --no-call-state-cache", nil, "exclude each other"},
+		{"--http --sticky-echo X-A=a", nil, "add --sticky-ttl"},
+		{"--http --sticky-ttl 1 --sticky-echo X-A", nil, "NAME=VALUE"},
+		{"--http --sticky-ttl 1 --sticky-max-sessions -1", nil, "MaxSessions"},
+		{"--http --json-host x", nil, "add --json-gateway"},
+		{"--http --json-gateway --json-max-bytes -1", nil, "JSON.MaxBodyBytes"},
+		{"--http --repository-url javascript:x", nil, "repository URL"},
+		{"--http --proxy-auth-header a:b", nil, "header"},
+		{"--http --prefix /.well-known/x", nil, "authentication"},
 	} {
 		t.Run(tt.args+strings.Join(tt.env, ""), func(t *testing.T) {
 			p := start(t, tt.env, strings.Fields(tt.args)...)
@@ -328,10 +391,62 @@ func TestASignalLetsRequestsFinish(t *testing.T) {
 	}
 }
 
+func TestTheProgramsClientCertificatesStayDemandedWithACertificateOfTheFlags(t *testing.T) {
+	cert, pool := certificate(t)
+	p := start(t, []string{clientCA + "=" + cert}, "--http", "--tls-cert", cert, "--tls-key", cert)
+	url := p.url(t, "https") + "/health"
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stranger := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}
+	res, err := stranger.Do(r)
+	if err == nil {
+		_ = res.Body.Close()
+		t.Fatalf("a client without a certificate is let in: %s", res.Status)
+	}
+	if !strings.Contains(err.Error(), "certificate required") {
+		t.Error(err)
+	}
+}
+
+// certificate writes a certificate of the loopback address and its key into one
+// file, and returns its path and who trusts it.
+func certificate(t *testing.T) (path string, trust *x509.CertPool) {
+	t.Helper()
+	s := httptest.NewTLSServer(nil)
+	defer s.Close()
+	private, err := x509.MarshalPKCS8PrivateKey(s.TLS.Certificates[0].PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := slices.Concat(
+		pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}),
+		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}),
+	)
+	path = filepath.Join(t.TempDir(), "tls.pem")
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	trust = x509.NewCertPool()
+	trust.AddCert(s.Certificate())
+	return path, trust
+}
+
+func TestFlagsThatLaunchersPassWhateverTheTransportAreToldOf(t *testing.T) {
+	p := start(t, nil, "--tcp", "0", "--port", "9090", "--prefix", "/x")
+	if line, err := p.stdout.ReadString('\n'); err != nil || !strings.HasPrefix(line, "TCP:") {
+		t.Fatalf("announcement %q, %v", line, err)
+	}
+	if log := p.log(); !strings.Contains(log, "add --http") || !strings.Contains(log, "--port --prefix") {
+		t.Errorf("the log is %q", log)
+	}
+}
+
 func TestAPortMayBeGivenInTwoWays(t *testing.T) {
 	first := start(t, nil, "--http", "--host", "127.0.0.1")
 	_, port, _ := strings.Cut(strings.TrimPrefix(first.url(t, "http"), "http://"), ":")
-	for _, args := range [][]string{{"--http", port}, {"--port", port, "--http"}} {
+	for _, args := range [][]string{{"--http", port}, {"--port", port, "--http"}, {"--http", port, "--port", port}} {
 		p := start(t, nil, args...)
 		if status := p.status(t); status != 1 || !strings.Contains(p.log(), "address already in use") {
 			t.Errorf("%q, with the port taken: exit status %d: %s", args, status, p.log())
