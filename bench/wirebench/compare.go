@@ -28,10 +28,12 @@ type row struct {
 	limits
 }
 
-// limits are the targets of a row; zero sets none. The first three are ratios
-// of the worker to the floor.
+// limits are the targets of a row; zero sets none. The first four are ratios
+// of the worker to the floor; rate is that of throughput by the median operation,
+// which pauses of the machine leave alone.
 type limits struct {
 	p50, cpu, ops float64 // at most, at most, at least
+	rate          float64 // at least
 	startMillis   float64
 	connectionKiB float64
 }
@@ -60,11 +62,29 @@ func rows() []row {
 		{load{"http", "bytes", mib, 400, 1}, limits{p50: 1.2}},
 		{load{"pipe", "start", 1, 20, 1}, limits{startMillis: 50}},
 		{load{"unix", "idle", 1, 500, 1}, limits{connectionKiB: 24}},
+		{load{transportSHM, "small", 1, 20000, 1}, limits{p50: 1.1}},
+		{load{transportSHM, "fold", mib, 1000, 1}, limits{rate: 1.1}},
+		{load{transportSHM, "fold", 16 * mib, 60, 1}, limits{rate: 1.15}},
+		{load{transportView, "small", 1, 20000, 1}, limits{p50: 1.1}},
+		{load{transportView, "fold", mib, 1000, 1}, limits{rate: 1.5}},
+		{load{transportView, "fold", 16 * mib, 60, 1}, limits{rate: 1.5}},
+		{load{transportExternal, "blocks", 64 * mib, 8, 1}, limits{p50: 1.3}},
 	}
 }
 
 func (r row) name() string {
 	return fmt.Sprintf("%s/%s/%d/%d", r.Transport, r.Case, r.Size, r.Conns)
+}
+
+// holds reports whether a row's name holds one of several parts, with commas
+// between them.
+func (r row) holds(parts string) bool {
+	for part := range strings.SplitSeq(parts, ",") {
+		if strings.Contains(r.name(), part) {
+			return true
+		}
+	}
+	return false
 }
 
 // comparison is the configuration of one run of the subcommand.
@@ -89,23 +109,26 @@ func compareMain(ctx context.Context, args []string) error {
 	fs.StringVar(&c.command, "worker", "", "command line of the worker, without the flags of a transport")
 	fs.IntVar(&c.rounds, "rounds", 5, "measurements of each row; the medians count")
 	fs.Float64Var(&c.scale, "scale", 1, "share of the operations of each row, for a slow worker or a quick look")
-	only := fs.String("only", "", "measure the rows whose transport/case/size/connections holds this")
+	only := fs.String("only", "", "measure the rows whose transport/case/size/connections holds this, or one of several with commas between")
 	file := fs.String("json", "", "write what was found to this file")
 	check := fs.Bool("check", false, "exit with status 1 where the worker misses a target")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
-	if c.command == "" || c.rounds < 1 || c.scale <= 0 || fs.NArg() > 0 {
-		return errors.New("compare needs -worker, positive -rounds and -scale, and no other arguments")
+	if c.rounds < 1 || c.scale <= 0 || fs.NArg() > 0 {
+		return errors.New("compare needs positive -rounds and -scale, and no other arguments")
 	}
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
 	c.self = self
-	chosen := slices.DeleteFunc(rows(), func(r row) bool { return !strings.Contains(r.name(), *only) })
+	chosen := slices.DeleteFunc(rows(), func(r row) bool { return !r.holds(*only) })
 	if len(chosen) == 0 {
 		return fmt.Errorf("no row holds %q", *only)
+	}
+	if c.command == "" && slices.ContainsFunc(chosen, func(r row) bool { return !r.offBand() }) {
+		return errors.New("compare needs -worker for these rows")
 	}
 	findings, err := c.run(ctx, os.Stdout, chosen)
 	if err != nil {
@@ -137,15 +160,20 @@ func (c comparison) run(ctx context.Context, out io.Writer, chosen []row) ([]fin
 	return findings, nil
 }
 
-// measure runs floor and worker in turn.
+// measure runs floor and worker in turn. What leaves the connection is compared
+// with what stays in it, or with a plain file: the peer's worker is both then.
 func (c comparison) measure(ctx context.Context, r row) (finding, error) {
 	var floors, workers []result
+	floor, floorCommand, command := r.load, c.self+" floor", c.command
+	if r.offBand() {
+		floor, floorCommand, command = r.baseline(), c.self+" peer", c.self+" peer"
+	}
 	for range c.rounds {
-		f, err := c.once(ctx, r.load, c.self+" floor")
+		f, err := c.once(ctx, floor, floorCommand)
 		if err != nil {
 			return finding{}, fmt.Errorf("floor: %w", err)
 		}
-		w, err := c.once(ctx, r.load, c.command)
+		w, err := c.once(ctx, r.load, command)
 		if err != nil {
 			return finding{}, err
 		}
@@ -268,6 +296,9 @@ func (l limits) missed(floor, worker result) []string {
 	atMost("KiB for an idle connection", worker.ConnectionKiB, l.connectionKiB)
 	if got := ratio(worker.OpsPerSecond, floor.OpsPerSecond); got < l.ops {
 		all = append(all, fmt.Sprintf("throughput ratio %.2f, at least %g", got, l.ops))
+	}
+	if got := ratio(floor.P50Micros, worker.P50Micros); got < l.rate {
+		all = append(all, fmt.Sprintf("median throughput ratio %.2f, at least %g", got, l.rate))
 	}
 	return all
 }

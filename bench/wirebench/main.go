@@ -8,6 +8,7 @@
 //	wirebench compare -worker bin/vgi-worker [-rounds 5] [-only pipe/unary] [-json out.json] [-check]
 //	wirebench measure -worker bin/vgi-worker -transport pipe -case unary -n 20000
 //	wirebench floor [--unix PATH | --tcp HOST:PORT | --http HOST:PORT]
+//	wirebench peer --unix PATH [--store]
 //
 // The floor is a worker that answers canned bytes. What a call to it costs is
 // the price of the transport alone. Times on a shared machine mean little, so
@@ -30,7 +31,8 @@ const usage = `usage:
   wirebench measure -worker COMMAND [flags]   one measurement, as JSON
   wirebench floor [--unix PATH | --tcp ADDR | --http ADDR]
                                               the worker that answers canned bytes
-Every subcommand but floor explains its flags with -h.`
+  wirebench peer --unix PATH [--store]        the worker of the rows that leave the connection
+Every subcommand but floor and peer explains its flags with -h.`
 
 var errUsage = errors.New("no such subcommand")
 
@@ -60,6 +62,8 @@ func run(ctx context.Context, args []string) error {
 		return measureMain(ctx, args[1:])
 	case "floor":
 		return floorMain(ctx, args[1:])
+	case "peer":
+		return peerMain(ctx, args[1:])
 	default:
 		return errUsage
 	}

@@ -17,7 +17,7 @@ import (
 
 // load says what to measure.
 type load struct {
-	Transport string `json:"transport"` // pipe, unix, tcp or http
+	Transport string `json:"transport"` // pipe, unix, tcp, http, or one of offband.go
 	Case      string `json:"case"`
 	Size      int    `json:"size"`        // bytes, rows or strings, where the case has a size
 	N         int    `json:"n"`           // operations, over all connections
@@ -42,10 +42,11 @@ func measureMain(ctx context.Context, args []string) error {
 	var l load
 	fs := flag.NewFlagSet("measure", flag.ContinueOnError)
 	command := fs.String("worker", "", "command line of the worker, without the flags of a transport")
-	fs.StringVar(&l.Transport, "transport", "pipe", "pipe, unix, tcp or http")
+	fs.StringVar(&l.Transport, "transport", "pipe", "pipe, unix, tcp, http, or for small, fold and blocks unix, shm, shmview, external, file")
 	fs.StringVar(&l.Case, "case", "unary",
 		"unary, enum, point, bytes, strings, producer (not over http), exchange, connect,\n"+
-			"start (of a fresh worker to its first answer) or idle (memory of N idle connections)")
+			"start (of a fresh worker to its first answer) or idle (memory of N idle connections);\n"+
+			"small, fold (numbers there and back) and blocks are of the worker \"wirebench peer\"")
 	fs.IntVar(&l.N, "n", 10000, "operations, over all connections")
 	fs.IntVar(&l.Conns, "c", 1, "connections at once")
 	fs.IntVar(&l.Size, "size", 1, "bytes (bytes), rows (exchange) or strings (strings)")
@@ -83,7 +84,7 @@ func measure(ctx context.Context, l load, command string) (result, error) {
 	if l.Case == "idle" {
 		r, err = measureIdle(l, w)
 	} else {
-		r, err = measureLoad(l, w)
+		r, err = measureLoad(ctx, l, w)
 	}
 	if err != nil {
 		return r, fmt.Errorf("%w%s", err, w.stderr.quoted())
@@ -93,17 +94,18 @@ func measure(ctx context.Context, l load, command string) (result, error) {
 
 // measureLoad keeps l.Conns connections busy until l.N operations are done,
 // after a tenth of that as warm-up.
-func measureLoad(l load, w *worker) (result, error) {
+func measureLoad(ctx context.Context, l load, w *worker) (r result, err error) {
 	if l.Transport == "pipe" && l.Conns > 1 {
 		return result{}, errors.New("a pipe is one connection")
 	}
 	ops := make([]operation, l.Conns)
 	for i := range ops {
-		op, err := newOperation(l, w.dial)
+		s, err := newSession(ctx, l, w)
 		if err != nil {
 			return result{}, err
 		}
-		ops[i] = op
+		defer func() { err = errors.Join(err, s.close()) }()
+		ops[i] = s.op
 	}
 	each := max(1, l.N/l.Conns)
 	if _, err := drive(ops, max(1, each/10)); err != nil {
@@ -115,7 +117,7 @@ func measureLoad(l load, w *worker) (result, error) {
 	if err != nil {
 		return result{}, err
 	}
-	r := summarize(done.latencies)
+	r = summarize(done.latencies)
 	r.Seconds = seconds
 	r.OpsPerSecond = float64(len(done.latencies)) / seconds
 	r.MBPerSecond = float64(done.bytes) / seconds / 1e6

@@ -8,7 +8,7 @@ import (
 	"strconv"
 )
 
-const headerLayout = "%-4s %-8s %8s %5s  %-33s  %-25s  %-29s  %-12s\n"
+const headerLayout = "%-8s %-8s %8s %5s  %-33s  %-25s  %-29s  %-12s\n"
 
 // printHeader explains the columns: each block has floor, worker and their
 // ratio, and the ratio's target in brackets.
@@ -27,6 +27,9 @@ func printFinding(w io.Writer, f finding, l limits) {
 		p50 = fmt.Sprintf("ms: %.1f %.1f%s", a.P50Micros/1e3, b.P50Micros/1e3, bracket("≤", l.startMillis))
 	default:
 		p50 = block(a.P50Micros, b.P50Micros, bracket("≤", l.p50))
+		if l.rate > 0 {
+			p50 = block(a.P50Micros, b.P50Micros, fmt.Sprintf(" (≤ 1/%g)", l.rate))
+		}
 		cpu = block(a.CPUMicros, b.CPUMicros, bracket("≤", l.cpu))
 		ops = block(a.OpsPerSecond, b.OpsPerSecond, bracket("≥", l.ops))
 	}

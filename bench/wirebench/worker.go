@@ -61,8 +61,10 @@ func (w *worker) start(ctx context.Context, transport string, argv []string) err
 	}
 	switch transport {
 	case "pipe":
-	case "unix":
-		argv = append(argv, "--unix", filepath.Join(w.dir, "s"))
+	case transportUnix, transportSHM, transportView, transportFile:
+		argv = append(argv, "--unix", w.socket())
+	case transportExternal:
+		argv = append(argv, "--store", "--unix", w.socket())
 	case "tcp":
 		argv = append(argv, "--tcp", loopback+"0")
 	case transportHTTP:
@@ -131,6 +133,9 @@ func dial(ctx context.Context, network, address string) (io.ReadWriteCloser, err
 	}
 	return c, nil
 }
+
+// socket is where a worker on a Unix socket listens.
+func (w *worker) socket() string { return filepath.Join(w.dir, "s") }
 
 func (w *worker) pid() int { return w.cmd.Process.Pid }
 
