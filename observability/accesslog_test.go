@@ -537,6 +537,169 @@ func TestOpenAccessLog(t *testing.T) {
 	})
 }
 
+func TestSamplingKeepsErrorsAndCarriesTheRate(t *testing.T) {
+	const rate, pings, failures = 0.25, 2000, 20
+	var a, b syncBuffer
+	opts := observability.AccessLogOptions{SampleRate: rate}
+	s := newServer(t, observability.NewAccessLog(&a, opts), observability.NewAccessLog(&b, opts))
+	c, err := vgirpc.DialServer(t.Context(), s, vgirpc.ClientOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range pings {
+		_, _ = ping.Call(t.Context(), c, vgirpc.None{})
+	}
+	for range failures {
+		_, _ = login.Call(t.Context(), c, loginParams{Attempt: 1})
+	}
+	_ = c.Close()
+	ids := func(all []map[string]any) (out []any) {
+		for _, r := range all {
+			out = append(out, r["request_id"])
+		}
+		return out
+	}
+	got := records(t, &a)
+	if diff := cmp.Diff(ids(got), ids(records(t, &b))); diff != "" {
+		t.Errorf("two logs decide differently on the same calls:\n%s", diff)
+	}
+	var failed, sampled int
+	for _, r := range got {
+		switch r["status"] {
+		case "error":
+			failed++
+			if r["sample_rate"] != nil {
+				t.Errorf("a record that stands for itself: %v", r)
+			}
+		case "ok":
+			sampled++
+			if r["sample_rate"] != rate {
+				t.Errorf("sample_rate %v", r["sample_rate"])
+			}
+		}
+	}
+	if failed != failures {
+		t.Errorf("%d failed calls logged, want all %d", failed, failures)
+	}
+	if sampled < 380 || sampled > 620 { // 500, and six standard deviations
+		t.Errorf("%d of %d calls logged at a rate of %v", sampled, pings, rate)
+	}
+}
+
+func TestSampleRates(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		rate float64
+		want int // records of a call that succeeds and one that fails
+		err  string
+	}{
+		{"none given", 0, 2, ""},
+		{"every call", 1, 2, ""},
+		{"failed calls alone", -1, 1, ""},
+		{"a percentage", 50, 0, "at most 1"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "log")
+			log, err := observability.OpenAccessLog(path, observability.AccessLogOptions{SampleRate: tt.rate})
+			if tt.err != "" {
+				if err == nil || !strings.Contains(err.Error(), tt.err) {
+					t.Errorf("error %v", err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			c, err := vgirpc.DialServer(t.Context(), newServer(t, log), vgirpc.ClientOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _ = ping.Call(t.Context(), c, vgirpc.None{})
+			_, _ = login.Call(t.Context(), c, loginParams{Attempt: 1})
+			_ = c.Close()
+			_ = log.Close()
+			text, err := os.ReadFile(path)
+			if n := bytes.Count(text, []byte("\n")); err != nil || n != tt.want || bytes.Contains(text, []byte("sample_rate")) {
+				t.Errorf("%d records, want %d without a rate; %v\n%s", n, tt.want, err, text)
+			}
+		})
+	}
+}
+
+type spanKey struct{}
+
+// tracer is an observer that puts each call into a span.
+type tracer struct{ trace, span string }
+
+func (o tracer) CallStarted(ctx context.Context, _ *vgirpc.Call) context.Context {
+	return context.WithValue(ctx, spanKey{}, o)
+}
+
+func (tracer) CallEnded(context.Context, *vgirpc.Call, *vgirpc.CallEnd) {}
+
+func TestRecordsNameTheSpanOfTheirCall(t *testing.T) {
+	const trace, span = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+	for _, tt := range []struct {
+		name       string
+		span       tracer
+		wantFields map[string]any
+	}{
+		{"a span", tracer{trace, span}, map[string]any{"trace_id": trace, "span_id": span}},
+		{"none", tracer{}, map[string]any{"trace_id": nil, "span_id": nil}},
+		{"half of one", tracer{trace, ""}, map[string]any{"trace_id": nil, "span_id": nil}},
+		{"digits that the schema refuses", tracer{strings.ToUpper(trace), span}, map[string]any{"trace_id": nil, "span_id": nil}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var out syncBuffer
+			log := observability.NewAccessLog(&out, observability.AccessLogOptions{
+				TraceOf: func(ctx context.Context) (trace, span string) {
+					s, _ := ctx.Value(spanKey{}).(tracer)
+					return s.trace, s.span
+				},
+			})
+			c, err := vgirpc.DialServer(t.Context(), newServer(t, tt.span, log), vgirpc.ClientOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _ = ping.Call(t.Context(), c, vgirpc.None{})
+			_ = c.Close()
+			got := records(t, &out)
+			if len(got) != 1 {
+				t.Fatalf("%d records", len(got))
+			}
+			for name, want := range tt.wantFields {
+				if got[0][name] != want {
+					t.Errorf("%s is %v, want %v", name, got[0][name], want)
+				}
+			}
+		})
+	}
+}
+
+func TestTheLogAllocatesNextToNothingForACall(t *testing.T) {
+	log, err := observability.OpenAccessLog(filepath.Join(t.TempDir(), "log"), observability.AccessLogOptions{
+		File: observability.LogFileOptions{Async: true},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	measured := make(chan float64, 1)
+	c, err := vgirpc.DialServer(t.Context(), newServer(t, hook(func(ctx context.Context, call *vgirpc.Call, end *vgirpc.CallEnd) {
+		measured <- testing.AllocsPerRun(1000, func() { log.CallEnded(log.CallStarted(ctx, call), call, end) })
+	})), vgirpc.ClientOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = login.Call(t.Context(), c, loginParams{Password: secret})
+	_ = c.Close()
+	if n := <-measured; n > 2 { // the race detector empties pools
+		t.Errorf("%v allocations", n)
+	}
+	if err := log.Close(); err != nil || log.Dropped() != 0 {
+		t.Errorf("%v, %d dropped", err, log.Dropped())
+	}
+}
+
 func BenchmarkUnaryCall(b *testing.B) {
 	for _, bench := range []struct {
 		name      string

@@ -12,6 +12,7 @@ import (
 // record is one line of the access log, before it is encoded: the fields of
 // access-log-spec.md sections 3 and 4 that a call has on every transport.
 type record struct {
+	shape     *shape // nil: not known beforehand
 	at        time.Time
 	serverID  string
 	version   string // of the server's build
@@ -25,6 +26,9 @@ type record struct {
 	addr      string
 	duration  time.Duration
 	request   string // its identifier
+	trace     string // of the span it ran in
+	span      string
+	rate      float64 // of sampling; 0: none
 	fields    *arrow.Schema
 	rows      int
 	stats     vgirpc.CallStats
@@ -103,6 +107,9 @@ func (r *record) append(dst []byte, d detail) []byte {
 		dst = r.appendStats(dst)
 		dst = r.appendDelivery(dst)
 	}
+	if r.rate > 0 { // even the shortest record is of no use for counting without it
+		dst = strconv.AppendFloat(append(dst, `,"sample_rate":`...), r.rate, 'g', -1, 64)
+	}
 	switch d {
 	case emptyClaims:
 		dst = append(dst, `,"truncated":true`...)
@@ -116,21 +123,17 @@ func (r *record) append(dst []byte, d detail) []byte {
 // appendRequired appends the fields that the schema asks of every record of
 // this kind.
 func (r *record) appendRequired(dst []byte) []byte {
+	shape := r.shape
+	if shape == nil {
+		shape = newShape(r)
+	}
 	dst = append(dst, `{"timestamp":"`...)
-	dst = r.at.UTC().AppendFormat(dst, "2006-01-02T15:04:05.000Z")
-	dst = append(dst, `","level":"INFO","logger":"vgi_rpc.access","message":"`...)
-	dst = append(appendEscaped(dst, r.protocol), '.')
-	dst = append(appendEscaped(dst, r.method), ' ')
+	dst = appendTime(dst, r.at)
+	dst = append(dst, shape.head...)
 	dst = append(append(dst, r.status()...), '"')
-	dst = appendText(dst, `,"server_id":`, r.serverID)
-	dst = appendText(dst, `,"protocol":`, r.protocol)
-	dst = appendText(dst, `,"protocol_hash":`, r.hash)
-	dst = appendText(dst, `,"method":`, r.method)
+	dst = append(dst, shape.names...)
 	if r.stream {
-		dst = append(dst, `,"method_type":"stream"`...)
 		dst = appendText(dst, `,"stream_id":`, r.streamID)
-	} else {
-		dst = append(dst, `,"method_type":"unary"`...)
 	}
 	dst = appendText(dst, `,"principal":`, r.identity.Principal)
 	dst = appendText(dst, `,"auth_domain":`, r.identity.Domain)
@@ -166,25 +169,37 @@ func (r *record) appendCall(dst []byte) []byte {
 	if r.request != "" {
 		dst = appendText(dst, `,"request_id":`, r.request)
 	}
+	if isHex(r.trace, 32) && isHex(r.span, 16) {
+		dst = appendText(dst, `,"trace_id":`, r.trace)
+		dst = appendText(dst, `,"span_id":`, r.span)
+	}
 	return dst
+}
+
+// isHex reports whether s is n lowercase hex digits.
+func isHex(s string, n int) bool {
+	if len(s) != n {
+		return false
+	}
+	for i := range n {
+		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
 }
 
 // appendRequest appends the shape of the request: names and types, no value.
 func (r *record) appendRequest(dst []byte) []byte {
-	if r.fields == nil {
+	switch {
+	case r.fields == nil:
 		return dst
+	case r.shape != nil:
+		dst = append(dst, r.shape.request(r.fields)...)
+	default:
+		dst = appendRequestFields(dst, r.fields)
 	}
-	dst = append(dst, `,"request_fields":[`...)
-	for i := range r.fields.NumFields() {
-		if i > 0 {
-			dst = append(dst, ',')
-		}
-		f := r.fields.Field(i)
-		dst = appendText(dst, `{"name":`, f.Name)
-		dst = append(appendType(append(dst, `,"type":"`...), f.Type), `"}`...)
-	}
-	dst = append(dst, `],"request_rows":`...)
-	return strconv.AppendInt(dst, int64(r.rows), 10)
+	return strconv.AppendInt(append(dst, `,"request_rows":`...), int64(r.rows), 10)
 }
 
 // appendClaims appends the redacted claims of the caller's credential.

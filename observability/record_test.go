@@ -309,3 +309,18 @@ func BenchmarkRecord(b *testing.B) {
 	}
 	b.SetBytes(int64(len(buf)))
 }
+
+func TestTimesAreThoseOfThePackageTime(t *testing.T) {
+	for _, at := range []time.Time{
+		time.Date(2026, 4, 26, 17, 30, 45, 123_987_654, time.FixedZone("", 7200)),
+		time.Date(1999, 12, 31, 23, 59, 59, 999_999_999, time.UTC),
+		time.Date(7, 1, 2, 3, 4, 5, 6_000_000, time.UTC),
+		time.Date(12026, 1, 1, 0, 0, 0, 0, time.UTC),
+		{},
+	} {
+		want := at.UTC().Format("2006-01-02T15:04:05.000Z")
+		if got := string(appendTime(nil, at)); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}
