@@ -1,10 +1,10 @@
 package shm
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"net"
+	"sync"
 
 	"github.com/apache/arrow-go/v18/arrow"
 
@@ -146,6 +146,25 @@ func (s *Segment) Read(r Region, schema *wire.Schema, limits wire.Limits) (b *wi
 	return b, d.reader.Close, nil
 }
 
+// View returns the batch in region r where it lies, without a copy, in a sealed
+// segment ([Segment.Sealed]); the pointer came on schema. It has no metadata. It is
+// valid until release, which may be called again; the memory stays that long, also
+// when the segment is closed. The other side can still write: values may change,
+// but nothing may go away. A batch whose values are not aligned is copied, as are
+// parts that are compressed or dictionaries.
+func (s *Segment) View(r Region, schema *wire.Schema, limits wire.Limits) (b *wire.Batch, release func(), err error) {
+	d := newDecoder(limits)
+	b, giveBack, err := d.view(s, r, schema)
+	if err != nil {
+		d.reader.Close()
+		return nil, nil, err
+	}
+	return b, sync.OnceFunc(func() {
+		d.reader.Close()
+		giveBack()
+	}), nil
+}
+
 // decoder reads stored batches, one at a time, into its own memory.
 type decoder struct {
 	reader *wire.Reader
@@ -159,23 +178,46 @@ func newDecoder(limits wire.Limits) *decoder {
 	return d
 }
 
-// read copies the batch in region r, whose pointer came on schema.
+// borrow returns the batch in region r, valid until giveBack and d's next use.
+func (d *decoder) borrow(s *Segment, r Region, schema *wire.Schema, view bool) (b *wire.Batch, giveBack func(), err error) {
+	if view {
+		return d.view(s, r, schema)
+	}
+	b, err = d.read(s, r, schema, wire.Borrow)
+	return b, func() {}, err
+}
+
+// view reads the batch in region r, whose pointer came on schema, where it lies:
+// it is valid until giveBack. One whose values are not aligned is copied.
+func (d *decoder) view(s *Segment, r Region, schema *wire.Schema) (b *wire.Batch, giveBack func(), err error) {
+	if err := s.lend(); err != nil {
+		return nil, nil, err
+	}
+	b, err = d.read(s, r, schema, wire.InPlace)
+	if err != nil || !d.src.lent {
+		s.giveBack()
+		return b, func() {}, err
+	}
+	return b, s.giveBack, nil
+}
+
+// read copies the batch in region r, whose pointer came on schema, unless life
+// says otherwise and its memory is lent.
 func (d *decoder) read(s *Segment, r Region, schema *wire.Schema, life wire.Lifetime) (*wire.Batch, error) {
 	if err := s.checkRegion(r); err != nil {
 		return nil, err
 	}
 	d.src = section{s: s, at: r.Offset, end: r.end()}
-	var src io.Reader = &d.src
 	want := schema
 	if splits(schema) {
 		var err error
 		if want, err = s.stored(schema); err != nil {
 			return nil, err
 		}
-		src = io.MultiReader(bytes.NewReader(want.Message()), src, bytes.NewReader(endOfStream[:]))
+		d.src.head, d.src.tail = want.Message(), endOfStream[:]
 	}
 	d.cache.Add(want) // so that the same bytes are the same schema
-	d.reader.Reset(src)
+	d.reader.Reset(&d.src)
 	b, err := readOne(d.reader, want, life)
 	if err != nil {
 		return nil, err
@@ -237,21 +279,44 @@ func (s *Segment) checkRegion(r Region) error {
 	return nil
 }
 
-// section reads one region.
+// section reads one region, with what is left out of it before and behind.
 type section struct {
-	s       *Segment
-	at, end int64
+	s          *Segment
+	at, end    int64
+	head, tail []byte
+	lent       bool // memory of the region is in use where it lies
 }
 
 // Read implements [io.Reader].
 func (r *section) Read(p []byte) (int, error) {
+	if len(r.head) > 0 {
+		n := copy(p, r.head)
+		r.head = r.head[n:]
+		return n, nil
+	}
 	n := min(int64(len(p)), r.end-r.at)
 	if n == 0 && len(p) > 0 {
-		return 0, io.EOF
+		n := copy(p, r.tail)
+		r.tail = r.tail[n:]
+		if n == 0 {
+			return 0, io.EOF
+		}
+		return n, nil
 	}
 	if err := r.s.read(p[:n], r.at); err != nil {
 		return 0, err
 	}
 	r.at += n
 	return int(n), nil
+}
+
+// Lend implements [wire.Lender].
+func (r *section) Lend(back, n int64) []byte {
+	from := r.at - back
+	p := r.s.lent(from, n)
+	if p == nil || from+n > r.end {
+		return nil
+	}
+	r.at, r.lent = from+n, true
+	return p
 }

@@ -2,6 +2,7 @@ package shm
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"strings"
 	"testing"
@@ -77,19 +78,16 @@ func TestARegionIsExactlyWhatIsStored(t *testing.T) {
 // messages lists the kinds of the messages in what is stored.
 func messages(t *testing.T, p []byte) (kinds []string) {
 	t.Helper()
-	m := messageReader{rest: p}
-	for {
-		header, err := m.header()
-		if err != nil {
-			if len(p) >= 8 && bytes.HasSuffix(p, endOfStream[:]) {
-				kinds = append(kinds, "end")
-			}
-			return kinds
+	for len(p) > 0 {
+		n := int64(binary.LittleEndian.Uint32(p[4:])) // behind the continuation marker
+		if n == 0 {
+			return append(kinds, "end")
 		}
-		msg := ipc.NewMessage(asBuffer(header[8:]), asBuffer(nil))
+		msg := ipc.NewMessage(asBuffer(p[8:8+n]), asBuffer(nil))
 		kinds = append(kinds, msg.Type().String())
-		m.rest = m.rest[msg.BodyLen():]
+		p = p[8+n+msg.BodyLen():]
 	}
+	return kinds
 }
 
 func TestTheSchemaIsLeftOutForDictionaryColumnsAlone(t *testing.T) {

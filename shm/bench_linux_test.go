@@ -17,7 +17,8 @@ func BenchmarkMove(b *testing.B) {
 			rb.Field(0).(*array.Int64Builder).AppendValues(make([]int64, size/8), nil)
 		})
 		in := batch(b, rec)
-		for name, opts := range map[string]Options{"copy": {}, "borrow": {Borrow: true}, "zero-copy": {ZeroCopy: true}} {
+		for name, life := range map[string]wire.Lifetime{"copy": wire.Own, "borrow": wire.Borrow, "zero-copy": wire.Borrow} {
+			opts := Options{ZeroCopy: name == "zero-copy"}
 			b.Run(fmt.Sprintf("size=%d/%s", size, name), func(b *testing.B) {
 				s := anonymousSegment(b, int64(2*size+HeaderBytes+4096))
 				c, err := NewChannel(s, opts)
@@ -27,7 +28,7 @@ func BenchmarkMove(b *testing.B) {
 				for b.Loop() {
 					placed, _, err := c.Place(b.Context(), in.Schema, []wire.Batch{*in}, -1)
 					noError(b, err)
-					_, release, err := c.Resolve(b.Context(), &placed[0], nil, nil)
+					_, release, err := c.Fetch(&placed[0], life)
 					noError(b, err)
 					release()
 					noError(b, c.Turn())

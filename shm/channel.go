@@ -32,10 +32,6 @@ type Options struct {
 	// may write to the batch while it is read. Batches of a named segment are
 	// always copied.
 	ZeroCopy bool
-	// Borrow copies batches into memory that is used again once they are
-	// released, as a connection's is: cheaper than fresh memory, where nobody
-	// keeps one without retaining its record.
-	Borrow bool
 	// Limits bound what a stored batch may be, as on a connection.
 	Limits wire.Limits
 }
@@ -185,11 +181,24 @@ func (c *Channel) faulted(err error) {
 // a segment it is refused with FAILED_PRECONDITION, and a pointer that is none
 // with INVALID_ARGUMENT. The batch carries the pointer's metadata, with the
 // segment's name as its source in place of the region. It is a copy that may be
-// kept, unless [Options.Borrow] or [Options.ZeroCopy] applies: then it is valid
-// until release. The region is freed by the first [Channel.Turn] after its last
-// use: for a copy that is now.
+// kept, unless [Options.ZeroCopy] applies: then it is valid until release. The
+// region is freed by the first [Channel.Turn] after its last use: for a copy that
+// is now.
 func (c *Channel) Resolve(
 	_ context.Context, pointer *wire.Batch, expect *wire.Schema, _ func(wire.Metadata),
+) (b *wire.Batch, release func(), err error) {
+	return c.resolve(pointer, expect, wire.Own)
+}
+
+// Fetch implements [vgirpc.SharedMemory]: it is [Channel.Resolve], and with
+// [wire.Borrow] the copy is made in memory that is used again once it is
+// released. Fresh memory costs several times as much.
+func (c *Channel) Fetch(pointer *wire.Batch, life wire.Lifetime) (b *wire.Batch, release func(), err error) {
+	return c.resolve(pointer, nil, life)
+}
+
+func (c *Channel) resolve(
+	pointer *wire.Batch, expect *wire.Schema, life wire.Lifetime,
 ) (b *wire.Batch, release func(), err error) {
 	nothing := func() {}
 	if pointer.Kind() != wire.KindSHM {
@@ -209,7 +218,7 @@ func (c *Channel) Resolve(
 		}
 	}
 	view := c.opts.ZeroCopy && seg.Sealed()
-	b, free, err := c.read(seg, r, pointer.Schema, view)
+	b, free, err := c.read(seg, r, pointer.Schema, life, view)
 	if err != nil {
 		c.faulted(err)
 		return nil, nothing, refusal(err)
@@ -225,12 +234,10 @@ func (c *Channel) Resolve(
 	}), nil
 }
 
-// read returns the batch in region r the way the options say.
-func (c *Channel) read(seg *Segment, r Region, schema *wire.Schema, view bool) (*wire.Batch, func(), error) {
-	switch {
-	case view:
-		return seg.View(r, schema, c.opts.Limits)
-	case !c.opts.Borrow:
+// read returns the batch in region r: where it lies if view says so, a copy
+// otherwise.
+func (c *Channel) read(seg *Segment, r Region, schema *wire.Schema, life wire.Lifetime, view bool) (*wire.Batch, func(), error) {
+	if life == wire.Own && !view {
 		return seg.Read(r, schema, c.opts.Limits)
 	}
 	c.mu.Lock()
@@ -240,12 +247,15 @@ func (c *Channel) read(seg *Segment, r Region, schema *wire.Schema, view bool) (
 	if d == nil {
 		d = newDecoder(c.opts.Limits)
 	}
-	b, err := d.read(seg, r, schema, wire.Borrow)
+	b, giveBack, err := d.borrow(seg, r, schema, view)
 	if err != nil {
 		d.reader.Close()
 		return nil, nil, err
 	}
-	return b, func() { c.keep(d) }, nil
+	return b, func() {
+		giveBack()
+		c.keep(d)
+	}, nil
 }
 
 // keep takes a decoder back for the next batch.

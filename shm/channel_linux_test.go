@@ -72,12 +72,12 @@ func TestACallThroughTheSegment(t *testing.T) {
 // TestBorrowedBatches takes turns as a server does, holds two at once, and keeps
 // the record of one.
 func TestBorrowedBatches(t *testing.T) {
-	owner, _ := pair(t, 4<<20, Options{MinBatchBytes: -1, Borrow: true})
+	owner, _ := pair(t, 4<<20, Options{MinBatchBytes: -1})
 	resolve := func(rec arrow.RecordBatch) (*wire.Batch, func()) {
 		b := batch(t, rec)
 		placed, _, err := owner.Place(t.Context(), b.Schema, []wire.Batch{*b}, -1)
 		noError(t, err)
-		got, release, err := owner.Resolve(t.Context(), &placed[0], nil, nil)
+		got, release, err := owner.Fetch(&placed[0], wire.Borrow)
 		noError(t, err)
 		sameRecord(t, got, rec)
 		noError(t, owner.Turn()) // a copy: its region is free already

@@ -36,9 +36,8 @@ var _ vgirpc.DescriptorMemory = (*Guest)(nil)
 
 // Serve is [vgirpc.ServerOptions.SharedMemory]: a Guest for each connection, of
 // which only segments of the peer's own user are attached, where the kernel says
-// who that is. Its batches are borrowed, as those of a connection are.
+// who that is.
 func Serve(opts Options) func(*vgirpc.Peer) (vgirpc.SharedMemory, error) {
-	opts.Borrow = true
 	return func(peer *vgirpc.Peer) (vgirpc.SharedMemory, error) {
 		g := GuestOptions{Options: opts}
 		if peer.UID >= 0 {

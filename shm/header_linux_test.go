@@ -226,10 +226,14 @@ func FuzzPointer(f *testing.F) {
 			want = dicts
 		}
 		pointer := wire.EmptyBatch(want, wire.Metadata{{Key: wire.KeySHMOffset, Value: offset}, {Key: wire.KeySHMLength, Value: length}})
-		for _, opts := range []Options{{}, {Borrow: true}, {ZeroCopy: true}} {
-			c, err := NewChannel(s, opts)
+		for _, way := range []struct {
+			Options
+
+			life wire.Lifetime
+		}{{life: wire.Own}, {life: wire.Borrow}, {Options: Options{ZeroCopy: true}}} {
+			c, err := NewChannel(s, way.Options)
 			noError(t, err)
-			b, release, err := c.Resolve(t.Context(), &pointer, want, nil)
+			b, release, err := c.resolve(&pointer, want, way.life)
 			if err != nil {
 				release()
 				if _, ok := errors.AsType[*vgirpc.Error](err); !ok {

@@ -214,6 +214,7 @@ type attacked struct {
 	t           *testing.T
 	owner       *Owner
 	guest       *Guest
+	life        wire.Lifetime // of what is fetched
 	failed, got int
 	faults      int // of those that failed
 }
@@ -240,7 +241,7 @@ func (a *attacked) send(from, to *Channel, rec arrow.RecordBatch) {
 		a.failed++
 		return
 	}
-	got, release, err := to.Resolve(a.t.Context(), &placed[0], b.Schema, nil)
+	got, release, err := to.resolve(&placed[0], b.Schema, a.life)
 	defer release()
 	if a.note("Resolve", err) {
 		a.got++
@@ -339,10 +340,10 @@ func attackedKinds() []arrow.RecordBatch {
 }
 
 func TestAPeerThatRewritesANamedSegmentDoesNoHarm(t *testing.T) {
-	for name, opts := range map[string]Options{"copies": {MinBatchBytes: -1}, "borrowed copies": {MinBatchBytes: -1, Borrow: true}} {
+	for name, life := range map[string]wire.Lifetime{"copies": wire.Own, "borrowed copies": wire.Borrow} {
 		t.Run(name, func(t *testing.T) {
-			owner, guest := pair(t, attackedSize, opts)
-			a := &attacked{t: t, owner: owner, guest: guest}
+			owner, guest := pair(t, attackedSize, Options{MinBatchBytes: -1})
+			a := &attacked{t: t, owner: owner, guest: guest, life: life}
 			peer := startHostilePeer(t, owner.Segment().Name(), nil)
 			resized := a.survive(peer, orderScratch, orderResize)
 			if resized == 0 {

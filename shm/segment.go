@@ -313,18 +313,33 @@ func (s *Segment) Unlink() error {
 	return s.file.unlink()
 }
 
-// view lends a region of a sealed segment; the memory stays until giveBack.
-func (s *Segment) view(r Region) ([]byte, error) {
+// lend makes the memory of a sealed segment stay until giveBack.
+func (s *Segment) lend() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.sealed {
-		return nil, s.named(segmentErrorf("is not sealed: batches in it are copied"))
+	switch {
+	case s.closed:
+		return ErrClosed
+	case !s.sealed:
+		return s.named(segmentErrorf("is not sealed: batches in it are copied"))
 	}
-	p, err := s.span(r)
-	if err == nil {
-		s.views++
+	s.views++
+	return nil
+}
+
+// lent is memory of a segment that was lent, where values of any width may lie;
+// or else nil.
+func (s *Segment) lent(offset, n int64) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.views == 0 {
+		return nil
 	}
-	return p, err
+	p, err := s.span(Region{offset, n})
+	if err != nil || !aligned(p) {
+		return nil
+	}
+	return p
 }
 
 func (s *Segment) giveBack() {

@@ -183,14 +183,14 @@ func place(memory SharedMemory, b wire.Batch) wire.Batch {
 	return placed[0]
 }
 
-// fetch returns the batch that a pointer stands for: the pointer itself where
-// there is no memory, for a caller who has his own.
-func (s *sideChannel) fetch(pointer *wire.Batch) (*wire.Batch, error) {
+// fetch returns the batch that a pointer stands for, which lives as long as life
+// says: the pointer itself where there is no memory, for a caller who has his own.
+func (s *sideChannel) fetch(pointer *wire.Batch, life wire.Lifetime) (*wire.Batch, error) {
 	memory := s.get()
 	if memory == nil {
 		return pointer, nil
 	}
-	b, free, err := memory.Resolve(context.Background(), pointer, nil, nil)
+	b, free, err := memory.Fetch(pointer, life)
 	if err != nil {
 		return nil, err
 	}

@@ -426,7 +426,7 @@ func (c *Conn) arrived(route Route, req *Request) (release func()) {
 			c.s.log.LogAttrs(c.ctx, slog.LevelWarn, "shared memory cannot be used", slog.Any("error", err))
 		}
 	}
-	release, _ = c.fetch(req)
+	release, _ = c.fetch(c.ctx, req, route.Lifetime())
 	// The caller of a stream may be at work on its first input already.
 	if !route.Streams() {
 		c.holdTurn()
@@ -434,14 +434,13 @@ func (c *Conn) arrived(route Route, req *Request) (release func()) {
 	return release
 }
 
-// fetch fetches what a request or an input points to.
-func (c *Conn) fetch(req *Request) (release func(), err error) {
-	if c.shm != nil {
-		if release, err = req.fetch(c.ctx, c.shm, wire.KindSHM); release != nil || err != nil {
-			return release, err
-		}
+// fetch fetches what a request or an input points to. What lies in shared memory
+// lives as long as life says.
+func (c *Conn) fetch(ctx context.Context, req *Request, life wire.Lifetime) (release func(), err error) {
+	if release, err = req.fetchShared(c.shm, life); release != nil || err != nil {
+		return release, err
 	}
-	return req.Fetch(c.ctx, c.s.opts.Offload)
+	return req.Fetch(ctx, c.s.opts.Offload)
 }
 
 // holdTurn frees the shared memory that was read, now that the turn is ours.
@@ -457,7 +456,7 @@ func (c *Conn) holdTurn() {
 // turnOn takes a stream a step further with a batch, or with what it points to.
 func (c *Conn) turnOn(d *Dispatch, batch *wire.Batch) (release func()) {
 	in := Request{Meta: batch.Meta, Batch: batch}
-	release, err := c.fetch(&in)
+	release, err := c.fetch(&d.ctx, &in, d.InputLifetime())
 	if release == nil {
 		release = func() {}
 	}

@@ -38,6 +38,9 @@ type Offload interface {
 // and resolves pointers of kind [wire.KindSHM].
 type SharedMemory interface {
 	Offload
+	// Fetch is Resolve for a batch that lives as long as life says: with
+	// [wire.Borrow] it is valid until release, and its memory is used again.
+	Fetch(pointer *wire.Batch, life wire.Lifetime) (b *wire.Batch, release func(), err error)
 	// Request begins a call. On a server it attaches to what the request's
 	// metadata names; an error says why that cannot be used. On a client it
 	// returns the metadata to send, with the segment's name, and frees what
@@ -113,15 +116,23 @@ func (m *Unary[P, R]) EncodeResult(value R) (*wire.Batch, error) {
 // returned. release gives the batch back; it is nil when there was nothing to
 // fetch.
 func (req *Request) Fetch(ctx context.Context, o Offload) (release func(), err error) {
-	return req.fetch(ctx, o, wire.KindExternal)
-}
-
-// fetch is Fetch for one kind of pointer.
-func (req *Request) fetch(ctx context.Context, o Offload, kind wire.Kind) (release func(), err error) {
-	if o == nil || req.Err != nil || req.Batch.Kind() != kind {
+	if o == nil || req.Err != nil || req.Batch.Kind() != wire.KindExternal {
 		return nil, nil //nolint:nilerr,nilnil // nothing to fetch
 	}
-	fetched, release, err := o.Resolve(ctx, req.Batch, nil, nil)
+	return req.take(o.Resolve(ctx, req.Batch, nil, nil))
+}
+
+// fetchShared is Fetch for a pointer into shared memory, to a batch that lives as
+// long as life says.
+func (req *Request) fetchShared(m SharedMemory, life wire.Lifetime) (release func(), err error) {
+	if m == nil || req.Err != nil || req.Batch.Kind() != wire.KindSHM {
+		return nil, nil //nolint:nilerr,nilnil // nothing to fetch
+	}
+	return req.take(m.Fetch(req.Batch, life))
+}
+
+// take puts what was fetched in the place of the pointer to it.
+func (req *Request) take(fetched *wire.Batch, release func(), err error) (func(), error) {
 	if err != nil {
 		req.Err = err
 		return nil, err

@@ -27,7 +27,19 @@ const (
 	// Own reads into memory that is never used again, where the batch is
 	// large enough for that to be worth it (see Batch.Owned).
 	Own
+	// InPlace leaves the body where the source has it, when that is a [Lender]
+	// which lends it; otherwise it is Borrow. The body counts against no budget.
+	InPlace
 )
+
+// Lender is a source of a [Reader] whose bytes need not be copied.
+type Lender interface {
+	io.Reader
+	// Lend returns the n bytes that begin back bytes before the next one to be
+	// read, and goes on behind them. It returns nil, and does nothing, when they
+	// have to be read: the values in them must be aligned.
+	Lend(back, n int64) []byte
+}
 
 // Reader reads consecutive IPC streams from one connection. It is not safe for
 // concurrent use.
@@ -204,15 +216,21 @@ func (r *Reader) Take(life Lifetime) (*Batch, error) {
 	if r.hdr.rows < 0 || r.hdr.rows > math.MaxInt32 {
 		return nil, r.refuse(batchErrorf("record batch", "%d rows: at most %d are accepted", r.hdr.rows, math.MaxInt32))
 	}
-	if err := r.acquire(n); err != nil {
-		return nil, r.refuse(err)
-	}
 	b := &r.batch
 	b.Rows, b.Meta = int(r.hdr.rows), r.hdr.meta
 	b.Owned, b.body = life == Own && n > smallBody, nil
-	mem, err := r.bodyBytes(b, n)
-	if err != nil {
-		return nil, r.fatal(err)
+	var mem []byte
+	if life == InPlace {
+		mem = r.lent(n)
+	}
+	if mem == nil {
+		if err := r.acquire(n); err != nil {
+			return nil, r.refuse(err)
+		}
+		var err error
+		if mem, err = r.bodyBytes(b, n); err != nil {
+			return nil, r.fatal(err)
+		}
 	}
 	if err := r.columns(b, mem); err != nil {
 		return nil, r.refuse(err)
@@ -449,6 +467,21 @@ func (r *Reader) readFull(p []byte) error {
 		r.err = err
 	}
 	return nil
+}
+
+// lent is a body of n bytes where the source has it, or nil. What was read of it
+// already is forgotten.
+func (r *Reader) lent(n int64) []byte {
+	l, ok := r.src.(Lender)
+	if !ok || n == 0 {
+		return nil
+	}
+	mem := l.Lend(int64(r.w-r.r), n)
+	if mem != nil {
+		r.pending, r.consumed = 0, r.consumed+n
+		r.r, r.w, r.err = 0, 0, nil
+	}
+	return mem
 }
 
 // bodyBytes reads the n bytes of b's body: into fresh memory when b is Owned,

@@ -96,7 +96,6 @@ func (l load) clientOptions(used *moved) (opts vgirpc.ClientOptions, err error) 
 	case transportUnix:
 	case transportSHM:
 		owner.Named = true
-		owner.Named, owner.Borrow = true, true // a connection's batches are borrowed as well
 		opts.SharedMemory = watching{shm.Client(owner), used}
 	case transportView:
 		owner.Anonymous, owner.ZeroCopy = true, true
