@@ -243,13 +243,13 @@ func (c *Conn) serveOne() error {
 	if c.expired.Load() { // endBy sees that this waits, or this sees that it is over
 		return errExpired
 	}
-	if c.s.tracker.draining.Load() { // a shutdown that begins after this sees a connection that waits
-		switch {
-		case c.leaves():
-			return errLeaving
-		case !c.s.tracker.releases() || c.mobile() == nil:
-			return io.EOF
-		}
+	// A shutdown or release that begins after this sees a connection that waits.
+	releases := c.s.tracker.releases()
+	if releases && c.leaves() {
+		return errLeaving
+	}
+	if c.s.tracker.draining.Load() && (!releases || c.mobile() == nil) {
+		return io.EOF
 	}
 	if _, err := c.r.NextStream(); err != nil {
 		if errors.Is(err, errLeaving) {

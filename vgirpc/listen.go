@@ -105,7 +105,7 @@ const acceptBackoff = 50 * time.Millisecond
 // serveAccepted admits a connection, until admitting ends, and serves it, until
 // ctx does.
 func (s *Server) serveAccepted(ctx, admitting context.Context, nc net.Conn, kind TransportKind, resumed bool) {
-	a := NewAdmission(nc, tunePeer(nc, kind))
+	a, began := NewAdmission(nc, tunePeer(nc, kind)), time.Now()
 	defer a.End()
 	defer func() { _ = nc.Close() }() // what was put around it may have left that out
 	err := s.admit(admitting, a)
@@ -118,6 +118,7 @@ func (s *Server) serveAccepted(ctx, admitting context.Context, nc net.Conn, kind
 	}
 	if err != nil {
 		s.logRefused(ctx, peer, err)
+		s.reportConn(ctx, a, err, began)
 		s.sendAway(admitting, a, err)
 		return
 	}

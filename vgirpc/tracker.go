@@ -2,7 +2,9 @@ package vgirpc
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,8 +16,10 @@ type tracker struct {
 	mu       sync.Mutex
 	conns    map[*Conn]*watch
 	stop     chan struct{} // of the watchdog, nil while there is none
+	served   int64         // connections, since the beginning
 	draining atomic.Bool
-	idle     chan struct{} // closed when the last connection goes, while draining
+	pass     atomic.Pointer[func(net.Conn) error] // of Release
+	idle     chan struct{}                        // closed when the last connection goes, while draining
 }
 
 // watch is what the watchdog remembers of a connection between two looks.
@@ -36,6 +40,7 @@ func (t *tracker) add(c *Conn) bool {
 		t.conns = map[*Conn]*watch{}
 	}
 	t.conns[c] = &watch{since: time.Now()}
+	t.served++
 	if t.stop == nil && c.watched() {
 		if every := watchInterval(c.s.opts.Conns); every > 0 {
 			t.stop = make(chan struct{})
@@ -155,7 +160,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	idle := t.idle
 	for c := range t.conns {
-		if c.state.Load() == connWaiting {
+		if c.state.Load() == connWaiting && (!t.releases() || c.mobile() == nil) {
 			go func() { _ = c.Close() }() // its serving loop removes it
 		}
 	}
@@ -178,10 +183,17 @@ func (s *Server) Shutdown(ctx context.Context) error {
 func (s *Server) ServeConn(ctx context.Context, c *Conn) error {
 	defer func() { _ = c.Close() }()
 	if !s.tracker.add(c) {
+		if s.tracker.releases() {
+			return s.leave(c)
+		}
 		return nil
 	}
 	defer s.tracker.remove(c)
 	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
 	defer stop()
-	return c.Serve()
+	err := c.Serve()
+	if errors.Is(err, errLeaving) {
+		return s.leave(c)
+	}
+	return err
 }

@@ -3,7 +3,7 @@ package worker_test
 import (
 	"context"
 	"fmt"
-	"time"
+	"os"
 
 	"github.com/spf13/pflag"
 
@@ -29,18 +29,27 @@ func Example() { //nolint:testableexamples // Main exits
 	worker.Main(server)
 }
 
-// drainOption lets the operator choose how long a stopping worker waits for the
-// calls in progress.
-type drainOption struct{ timeout time.Duration }
+// modelOption lets the operator choose a file that handlers need, and watches
+// over it.
+type modelOption struct{ path string }
 
-// AddFlags declares --drain-timeout.
-func (o *drainOption) AddFlags(flags *pflag.FlagSet) {
-	flags.DurationVar(&o.timeout, "drain-timeout", 8*time.Second, "time for calls in progress at the end")
+// AddFlags declares --model, and with it VGI_RPC_MODEL and the setting model of
+// the configuration file.
+func (o *modelOption) AddFlags(flags *pflag.FlagSet) {
+	flags.StringVar(&o.path, "model", "", "answer with the model at `PATH`")
 }
 
-// Apply hands it to the server.
-func (o *drainOption) Apply(_ context.Context, setup *worker.Setup) error {
-	return setup.Server().Configure(func(opts *vgirpc.ServerOptions) { opts.Conns.DrainTimeout = o.timeout })
+// Apply refuses a worker without the file, and tells who asks when it goes away.
+func (o *modelOption) Apply(_ context.Context, setup *worker.Setup) error {
+	there := func(context.Context) error {
+		_, err := os.Stat(o.path)
+		return err
+	}
+	if err := there(context.Background()); err != nil {
+		return fmt.Errorf("--model: %w", err)
+	}
+	setup.Ready("model", there)
+	return nil
 }
 
 // An option adds flags, and acts on them before the server serves.
@@ -50,5 +59,5 @@ func ExampleOption() { //nolint:testableexamples // Main exits
 		fmt.Println(err)
 		return
 	}
-	worker.Main(server, &drainOption{})
+	worker.Main(server, &modelOption{})
 }

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"io"
+	"slices"
 
 	"github.com/vgirpc/vgirpc-go/vgirpc"
 )
@@ -18,4 +19,41 @@ func ApplyForTest(s *vgirpc.Server, args ...string) (vgirpc.ServerOptions, error
 		return vgirpc.ServerOptions{}, err
 	}
 	return w.setup.options()
+}
+
+// Configure puts a worker together with an environment that is given, and returns
+// its setup.
+func Configure(s *vgirpc.Server, args, environ []string, opts ...Option) (*Setup, error) {
+	w := newWorker(s, opts)
+	w.config.environ = environ
+	if _, err := w.parse(args, io.Discard); err != nil {
+		return nil, err
+	}
+	return w.setup, w.apply(context.Background())
+}
+
+// ChosenBy is the flag of the transport.
+func ChosenBy(s *Setup) string { return s.chosenBy }
+
+// PrintConfig is what --print-config prints.
+func PrintConfig(s *Setup, w io.Writer) error { return s.config.write(w) }
+
+// UnknownVariables are those that the worker warns of.
+func UnknownVariables(s *Setup) []string { return s.config.unknown }
+
+// Enter comes to a state.
+func Enter(s *Setup, state State) { s.enter(state) }
+
+// MemoryLimit is the limit that a worker with such a control group sets, 0 for
+// none.
+func MemoryLimit(s *vgirpc.Server, args []string, allowed func() (uint64, error)) (limit int64, err error) {
+	w := newWorker(s, nil)
+	o := w.opts[slices.IndexFunc(w.opts, func(o Option) bool { _, ok := o.(*memory); return ok })].(*memory)
+	o.allowed = allowed
+	o.setLimit = func(n int64) int64 { limit = n; return 0 }
+	if _, err := w.parse(args, io.Discard); err != nil {
+		return 0, err
+	}
+	err = w.apply(context.Background())
+	return limit, err
 }

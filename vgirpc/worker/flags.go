@@ -12,18 +12,15 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/vgirpc/vgirpc-go/observability"
 	"github.com/vgirpc/vgirpc-go/vgirpc"
 )
 
 // byteStreams are the flags of the transports of package vgirpc.
 type byteStreams struct {
-	flags    *pflag.FlagSet
-	unix     string
-	mode     octal
-	tcp      string
-	maxConns int
-	idle     seconds
+	flags *pflag.FlagSet
+	unix  string
+	mode  octal
+	tcp   string
 }
 
 // AddFlags declares the flags.
@@ -32,15 +29,10 @@ func (o *byteStreams) AddFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.unix, "unix", "", "listen on a Unix socket at `PATH`")
 	flags.Var(&o.mode, "unix-mode", "permissions of the socket, in octal")
 	flags.StringVar(&o.tcp, "tcp", "", "listen on TCP at `[HOST:]PORT`: on 127.0.0.1 without a host, at a free port for 0")
-	flags.IntVar(&o.maxConns, "max-connections", 0, "serve `N` connections at once, let others wait (default 64)")
-	flags.Var(&o.idle, "idle-timeout", "end after so many `SECONDS` without a connection; the first one has at least 60 (default never)")
 }
 
-// Apply chooses the transport and sets the limits that were given.
+// Apply chooses the transport.
 func (o *byteStreams) Apply(_ context.Context, setup *Setup) error {
-	if err := o.limit(setup.Server()); err != nil {
-		return err
-	}
 	if o.flags.Changed("unix") {
 		if err := o.listenUnix(setup); err != nil {
 			return err
@@ -52,26 +44,12 @@ func (o *byteStreams) Apply(_ context.Context, setup *Setup) error {
 	return nil
 }
 
-func (o *byteStreams) limit(s *vgirpc.Server) error {
-	if o.flags.Changed("max-connections") && o.maxConns < 1 {
-		return fmt.Errorf("--max-connections %d: want at least 1", o.maxConns)
-	}
-	return s.Configure(func(opts *vgirpc.ServerOptions) {
-		if o.flags.Changed("max-connections") {
-			opts.Conns.MaxConns = o.maxConns
-		}
-		if o.flags.Changed("idle-timeout") {
-			opts.Conns.QuietTimeout = time.Duration(o.idle)
-		}
-	})
-}
-
 func (o *byteStreams) listenUnix(setup *Setup) error {
 	if o.unix == "" {
 		return errors.New("--unix: want a path")
 	}
 	return setup.Serve("--unix", &listening{
-		server: setup.Server(), kind: vgirpc.TransportUnix,
+		setup: setup, kind: vgirpc.TransportUnix, network: "unix", address: o.unix,
 		open: func(ctx context.Context) (net.Listener, error) {
 			return vgirpc.ListenUnix(ctx, o.unix, vgirpc.UnixOptions{Mode: fs.FileMode(o.mode)})
 		},
@@ -87,49 +65,25 @@ func (o *byteStreams) listenTCP(setup *Setup) error {
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 		return fmt.Errorf("--tcp %q: want [HOST:]PORT, and a port from 0 to 65535", o.tcp)
 	}
+	if host == "" {
+		host = "127.0.0.1"
+	}
+	address := net.JoinHostPort(host, port)
 	return setup.Serve("--tcp", &listening{
-		server: setup.Server(), kind: vgirpc.TransportTCP,
-		open: func(ctx context.Context) (net.Listener, error) {
-			return vgirpc.ListenTCP(ctx, net.JoinHostPort(host, port))
-		},
+		setup: setup, kind: vgirpc.TransportTCP, network: "tcp", address: address,
+		open:     func(ctx context.Context) (net.Listener, error) { return vgirpc.ListenTCP(ctx, address) },
 		announce: func(a net.Addr) string { return "TCP:" + a.String() },
 	})
 }
 
-// accessLog is the flag of the access log.
-type accessLog struct {
-	flags *pflag.FlagSet
-	path  string
-}
-
-// AddFlags declares the flag.
-func (o *accessLog) AddFlags(flags *pflag.FlagSet) {
-	o.flags = flags
-	flags.StringVar(&o.path, "access-log", "", "append one JSON line for each call to the file at `PATH`; "+
-		"{pid} and {server_id} in it stand for this process and server")
-}
-
-// Apply makes the access log an observer. It runs after the options that may
-// change the server's identifier.
-func (o *accessLog) Apply(_ context.Context, setup *Setup) error {
-	if !o.flags.Changed("access-log") {
-		return nil
-	}
-	if o.path == "" {
-		return errors.New("--access-log: want a path")
-	}
-	opts, err := setup.options()
+// Seconds is the value of a flag of this package that is a number of seconds; 0
+// when it was not given.
+func Seconds(flags *pflag.FlagSet, name string) time.Duration {
+	n, err := strconv.ParseFloat(flags.Lookup(name).Value.String(), 64)
 	if err != nil {
-		return err
+		return 0 // seconds.String of 0
 	}
-	log, err := observability.OpenAccessLog(o.path, observability.AccessLogOptions{
-		ServerID: opts.ServerID, ServerVersion: opts.Version, Logger: opts.Logger,
-	})
-	if err != nil {
-		return fmt.Errorf("--access-log: %w", err)
-	}
-	setup.AtExit(func(context.Context) error { return log.Close() })
-	return setup.Server().Configure(func(o *vgirpc.ServerOptions) { o.Observers = append(o.Observers, log) })
+	return time.Duration(n * float64(time.Second))
 }
 
 // seconds is a flag's duration, as a number of seconds.
@@ -146,6 +100,9 @@ func (s *seconds) String() string {
 // Set reads a number of seconds, 0 for never.
 func (s *seconds) Set(text string) error {
 	const longest = 1e9 // 30 years
+	if text == "never" {
+		text = "0"
+	}
 	n, err := strconv.ParseFloat(text, 64)
 	if err != nil || math.IsNaN(n) || n < 0 || n > longest {
 		return errors.New("want a number of seconds, or 0 for never")

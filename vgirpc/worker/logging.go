@@ -26,33 +26,41 @@ func (o *logging) AddFlags(flags *pflag.FlagSet) {
 // Apply gives a server without a logger one that writes to standard error, and
 // sets the level of either when it was asked for.
 func (o *logging) Apply(_ context.Context, setup *Setup) error {
+	level := setup.LogLevel()
+	level.least.Set(slog.Level(o.level))
 	return setup.Server().Configure(func(opts *vgirpc.ServerOptions) {
-		switch {
-		case opts.Logger == nil:
-			opts.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.Level(o.level)}))
-		case o.flags.Changed("log-level"):
-			opts.Logger = slog.New(leveled{opts.Logger.Handler(), slog.Level(o.level)})
+		if opts.Logger == nil {
+			opts.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: &level.least}))
+			return
 		}
+		level.own = opts.Logger.Handler()
+		level.set.Store(o.flags.Changed("log-level"))
+		opts.Logger = slog.New(leveled{level.own, level})
 	})
 }
 
-// leveled is a handler with another level than its own.
+// leveled is a handler with another level than its own, as soon as there is one.
 type leveled struct {
 	slog.Handler
-	least slog.Level
+	level *LogLevel
 }
 
 // Enabled reports whether the level is logged.
-func (h leveled) Enabled(_ context.Context, l slog.Level) bool { return l >= h.least }
+func (h leveled) Enabled(ctx context.Context, l slog.Level) bool {
+	if h.level.set.Load() {
+		return l >= h.level.least.Level()
+	}
+	return h.Handler.Enabled(ctx, l)
+}
 
 // WithAttrs keeps the level.
 func (h leveled) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return leveled{h.Handler.WithAttrs(attrs), h.least}
+	return leveled{h.Handler.WithAttrs(attrs), h.level}
 }
 
 // WithGroup keeps the level.
 func (h leveled) WithGroup(name string) slog.Handler {
-	return leveled{h.Handler.WithGroup(name), h.least}
+	return leveled{h.Handler.WithGroup(name), h.level}
 }
 
 // level is a flag's log level.

@@ -3,6 +3,9 @@ package worker
 import (
 	"context"
 	"fmt"
+	"net"
+	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -22,13 +25,22 @@ type Option interface {
 	Apply(ctx context.Context, setup *Setup) error
 }
 
-// Setup is a worker that is being put together, as an [Option] sees it.
+// Setup is a worker that is being put together, as an [Option] sees it. Options
+// may keep it: what it tells of the worker's life holds to the end.
 type Setup struct {
 	server        *vgirpc.Server
+	config        *configuration
 	transport     Transport
 	chosenBy      string
 	beforeServing []func(context.Context) error
 	atExit        []func(context.Context) error
+	drainDelay    time.Duration
+	life          life
+	logs          logs
+	level         LogLevel
+	measures      measures
+	sockets       sockets
+	around        []func(net.Listener) net.Listener
 }
 
 // Server is what the worker serves. It is not sealed yet.
@@ -36,13 +48,31 @@ func (s *Setup) Server() *vgirpc.Server { return s.server }
 
 // Serve makes the worker serve t instead of standard input and output. flag
 // is the flag that asked for it, "--http" for instance. A worker serves one
-// transport: a second one is an error, for Apply to return.
+// transport. The one counts that the command line asks for, then one of the
+// environment, then one of the configuration file; two that are asked for in the
+// same place are an error, for Apply to return.
 func (s *Setup) Serve(flag string, t Transport) error {
 	if s.transport != nil {
-		return fmt.Errorf("%s and %s exclude each other: a worker serves one transport", s.chosenBy, flag)
+		before, now := s.sourceOf(s.chosenBy), s.sourceOf(flag)
+		switch {
+		case before == now:
+			return fmt.Errorf("%s and %s exclude each other: a worker serves one transport", s.chosenBy, flag)
+		case before > now:
+			return nil
+		}
 	}
 	s.transport, s.chosenBy = t, flag
 	return nil
+}
+
+// sourceOf is the source of a flag with its hyphens.
+func (s *Setup) sourceOf(flag string) Source {
+	name := strings.TrimPrefix(flag, "--")
+	if s.config.flags.Lookup(name) == nil {
+		return CommandLine
+	}
+	source, _ := OriginOf(s.config.flags, name)
+	return source
 }
 
 // BeforeServing makes the worker call f when every option was applied, the first
@@ -50,6 +80,20 @@ func (s *Setup) Serve(flag string, t Transport) error {
 // error is that of an Apply.
 func (s *Setup) BeforeServing(f func(context.Context) error) {
 	s.beforeServing = append(s.beforeServing, f)
+}
+
+// AroundListeners makes f put something around the listener of a [Transport] that
+// is not the server's own, and so has no vgirpc.ConnOptions.Admit: the last one
+// comes outermost.
+func (s *Setup) AroundListeners(f func(net.Listener) net.Listener) { s.around = append(s.around, f) }
+
+// Around is l with everything that AroundListeners was given, for a [Transport] to
+// accept connections from.
+func (s *Setup) Around(l net.Listener) net.Listener {
+	for _, f := range s.around {
+		l = f(l)
+	}
+	return l
 }
 
 // AtExit makes the worker call f when it has stopped serving, the last one
@@ -76,4 +120,27 @@ type Transport interface {
 	// ctx ends first, it cuts them off and returns ctx's error. Serve returns
 	// then, as far as the calls' handlers let it.
 	Shutdown(ctx context.Context) error
+}
+
+// Drainer is a [Transport] that can do something about its end beforehand. Drain
+// is called once when the worker is not ready any more and still takes calls:
+// the transport may turn new sessions away, and tell its callers to go elsewhere.
+type Drainer interface{ Drain() }
+
+// Delayer is a [Transport] that says itself how long it takes calls after Drain,
+// in place of --drain-delay.
+type Delayer interface{ DrainDelay() time.Duration }
+
+// Counter is a [Transport] that knows how many calls it serves right now. It may
+// be asked at any time.
+type Counter interface{ InProgress() int }
+
+// SessionCounter is a [Transport] that knows how many sessions are open, which
+// end with the worker. It may be asked at any time.
+type SessionCounter interface{ Sessions() int }
+
+// Checker is a [Transport] that can find out without listening whether its
+// address makes sense, for --check.
+type Checker interface {
+	Check(ctx context.Context) error
 }

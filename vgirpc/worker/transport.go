@@ -11,19 +11,20 @@ import (
 
 // listening serves the connections of a listener.
 type listening struct {
-	server   *vgirpc.Server
-	kind     vgirpc.TransportKind
-	open     func(context.Context) (net.Listener, error)
-	announce func(net.Addr) string
-	listener net.Listener
+	setup            *Setup
+	kind             vgirpc.TransportKind
+	network, address string
+	open             func(context.Context) (net.Listener, error)
+	announce         func(net.Addr) string
+	listener         *Listener
 }
 
 // Listen opens the listener. What OnServeStart refuses is never announced.
 func (t *listening) Listen(ctx context.Context) (string, error) {
-	if err := t.server.Start(ctx, t.kind); err != nil {
+	if err := t.setup.server.Start(ctx, t.kind); err != nil {
 		return "", err
 	}
-	l, err := t.open(ctx)
+	l, err := t.setup.ListenOr(ctx, t.network, t.address, t.open)
 	if err != nil {
 		return "", err
 	}
@@ -31,14 +32,29 @@ func (t *listening) Listen(ctx context.Context) (string, error) {
 	return t.announce(l.Addr()), nil
 }
 
+// Check finds out whether there can be such a listener.
+func (t *listening) Check(ctx context.Context) error { return CheckAddress(ctx, t.network, t.address) }
+
 // Serve accepts and serves connections.
-func (t *listening) Serve(ctx context.Context) error { return t.server.Serve(ctx, t.listener) }
+func (t *listening) Serve(ctx context.Context) error { return t.setup.server.Serve(ctx, t.listener) }
 
 // Shutdown closes the listener and drains the connections.
 func (t *listening) Shutdown(ctx context.Context) error {
 	_ = t.listener.Close() // Serve may have closed it
-	return t.server.Shutdown(ctx)
+	return t.setup.server.Shutdown(ctx)
 }
+
+// release lets the process that has taken the listener over go on with the
+// connections, too.
+func (t *listening) release(ctx context.Context) error {
+	passing, cancel := context.WithTimeout(ctx, lingering)
+	t.setup.server.Release(passing, t.listener.pass)
+	cancel()
+	return t.Shutdown(ctx)
+}
+
+// InProgress is how many calls are being served.
+func (t *listening) InProgress() int { return t.setup.server.InProgress() }
 
 // stdio serves standard input and output. A read that blocks on a pipe cannot
 // be interrupted, so Serve does not wait for it: once the connection is closed
@@ -89,6 +105,9 @@ func (t *stdio) Shutdown(ctx context.Context) error {
 	}
 	return <-drained
 }
+
+// InProgress is whether a call is being served.
+func (t *stdio) InProgress() int { return t.server.InProgress() }
 
 // Read reads standard input, unless the connection is closed.
 func (t *stdio) Read(p []byte) (int, error) {

@@ -22,9 +22,6 @@ import (
 	"github.com/vgirpc/vgirpc-go/wire"
 )
 
-// envValidation names how thoroughly received batches are checked.
-const envValidation = "VGI_RPC_IPC_VALIDATION"
-
 // Exit statuses.
 const (
 	statusOK     = 0
@@ -46,10 +43,17 @@ func Main(s *vgirpc.Server, opts ...Option) {
 // calls are still in progress.
 func Run(ctx context.Context, s *vgirpc.Server, args []string, opts ...Option) int {
 	w := newWorker(s, opts)
-	if done, err := w.parse(args, os.Stdout); done {
-		return statusOK
-	} else if err != nil {
+	if done, err := w.parse(args, os.Stdout); err != nil {
 		return usageError(err)
+	} else if done {
+		return statusOK
+	}
+	if w.check {
+		if err := w.tryOut(ctx); err != nil {
+			return usageError(err)
+		}
+		fmt.Fprintf(os.Stdout, "%s: the configuration makes sense\n", programName())
+		return statusOK
 	}
 	terminal := isTerminal(os.Stdin)
 	out, err := vgirpc.TakeStdio()
@@ -58,6 +62,13 @@ func Run(ctx context.Context, s *vgirpc.Server, args []string, opts ...Option) i
 		return statusFailed
 	}
 	w.stdio = out
+	if w.before, err = w.setup.sockets.inherit(); err == nil {
+		err = w.setup.sockets.activate()
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", programName(), err)
+		return statusFailed
+	}
 	if err := w.apply(ctx); err != nil {
 		return usageError(err)
 	}
@@ -66,6 +77,12 @@ func Run(ctx context.Context, s *vgirpc.Server, args []string, opts ...Option) i
 			fmt.Fprintf(os.Stderr, "%[1]s speaks vgi-rpc on standard input and output, to a client that starts it. See '%[1]s --help'.\n", programName())
 		}
 		w.setup.transport = newStdio(w.setup.server, w.stdio)
+		forgetServiceManager()
+	} else {
+		w.program = thisProgram()
+		if w.before == nil && !startedByServiceManager() {
+			forgetServiceManager()
+		}
 	}
 	rest := make([]byte, heapRest)
 	defer runtime.KeepAlive(rest)
@@ -87,35 +104,50 @@ func programName() string { return filepath.Base(os.Args[0]) }
 
 // worker is one run of a server.
 type worker struct {
-	setup *Setup
-	opts  []Option
-	stdio *vgirpc.Stdio
-	log   *slog.Logger
-	drain time.Duration // negative: without limit
+	setup   *Setup
+	config  *configuration
+	opts    []Option
+	check   bool // the configuration, and no more
+	program program
+	before  *predecessor // nil without
+	stdio   *vgirpc.Stdio
+	log     *slog.Logger
+	drain   time.Duration // negative: without limit
+	leave   context.CancelCauseFunc
 }
 
 // newWorker returns a worker with the flags of every worker and those of opts.
 // The logger is set up first; the access log last, when the server's
 // identifier is settled.
 func newWorker(s *vgirpc.Server, opts []Option) *worker {
-	return &worker{
-		setup: &Setup{server: s},
-		opts:  slices.Concat([]Option{&logging{}}, opts, []Option{&byteStreams{}, &accessLog{}}),
-	}
-}
-
-// parse reads the command line. It reports whether that is all there is to do,
-// because help or the version was asked for and written to out.
-func (w *worker) parse(args []string, out io.Writer) (done bool, err error) {
 	flags := pflag.NewFlagSet(programName(), pflag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	flags.Usage = func() {}
+	config := &configuration{flags: flags, environ: os.Environ()}
+	return &worker{
+		setup:  &Setup{server: s, config: config},
+		config: config,
+		opts:   slices.Concat([]Option{&logging{}, &limits{}, &rateLimits{}}, opts, []Option{&byteStreams{}, &accessLog{}, &requestLog{}, newMemory()}),
+	}
+}
+
+// parse reads the command line, the environment and the configuration file. It
+// reports whether that is all there is to do, because something was asked for
+// that is written to out.
+func (w *worker) parse(args []string, out io.Writer) (done bool, err error) {
+	flags := w.config.flags
 	for _, o := range w.opts {
 		o.AddFlags(flags)
 	}
+	file := flags.String("config", "", "read settings from the YAML file at `PATH` (environment "+envConfig+")")
+	check := flags.Bool("check", false, "check the configuration and exit")
+	show := flags.Bool("print-config", false, "print the configuration, which can be used as a file, and exit")
 	version := flags.Bool("version", false, "print the version")
 	help := flags.BoolP("help", "h", false, "print this text")
-	if err := flags.Parse(JoinOptionalValues(flags, args)); err != nil {
+	for _, name := range []string{"config", "check", "print-config", "version", "help"} {
+		annotate(flags.Lookup(name), typedFlag, "true")
+	}
+	if err := w.config.parse(args); err != nil {
 		return false, err
 	}
 	switch {
@@ -123,14 +155,35 @@ func (w *worker) parse(args []string, out io.Writer) (done bool, err error) {
 		return false, fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	case *help:
 		w.help(out, flags)
+		return true, nil
 	case *version:
 		opts, err := w.setup.options()
 		if err != nil {
 			return false, err
 		}
 		fmt.Fprintln(out, programName(), buildVersion(opts.Version))
+		return true, nil
 	}
-	return *help || *version, nil
+	if !flags.Changed("config") {
+		*file = w.config.variables().values[envConfig]
+	} else if *file == "" {
+		return false, errors.New("--config: want a path")
+	}
+	if err := w.config.fill(*file); err != nil {
+		return false, err
+	}
+	opts, err := w.setup.options()
+	if err != nil {
+		return false, err
+	}
+	w.config.programs = limitsOf(&opts)
+	if *show {
+		if err := w.config.write(out); err != nil {
+			return false, err
+		}
+	}
+	w.check = *check
+	return *show && !*check, nil
 }
 
 // help writes the usage.
@@ -142,8 +195,9 @@ func (w *worker) help(out io.Writer, flags *pflag.FlagSet) {
 		}
 	}
 	fmt.Fprintf(out, "Usage: %s [flags]\n\nServes %s with vgi-rpc, over standard input and output unless a flag says otherwise.\n\nFlags:\n%s\n"+
-		"Environment:\n  %s  how thoroughly received batches are checked: none, standard or full (default full)\n",
-		programName(), strings.Join(hosted, ", "), flags.FlagUsages(), envValidation)
+		"Environment and configuration file:\n  --max-message-bytes is also %s in the environment and max-message-bytes in the file of --config,\n"+
+		"  and so is every other flag but the last ones. Flags go before the environment, and that before the file.\n",
+		programName(), strings.Join(hosted, ", "), flags.FlagUsages(), envName("max-message-bytes"))
 }
 
 // buildVersion is the declared version, or else that of the main module.
@@ -157,29 +211,35 @@ func buildVersion(declared string) string {
 	return "(unknown version)"
 }
 
-// apply puts the worker together.
-func (w *worker) apply(ctx context.Context) error {
-	if text, ok := os.LookupEnv(envValidation); ok {
-		level, err := wire.ParseValidation(text)
-		if err != nil {
-			return fmt.Errorf("%s: %w", envValidation, err)
-		}
-		err = w.setup.server.Configure(func(o *vgirpc.ServerOptions) { o.Limits.Validation = level })
-		if err != nil {
-			return err
+// tryOut puts the worker together as far as that is possible without serving.
+func (w *worker) tryOut(ctx context.Context) error {
+	err := w.apply(ctx)
+	if t, ok := w.setup.transport.(Checker); ok && err == nil {
+		if err = t.Check(ctx); err != nil {
+			err = w.config.explain(fmt.Errorf("%s: %w", w.setup.chosenBy, err))
 		}
 	}
+	if err == nil {
+		err = w.setup.server.Seal()
+	}
+	w.atExit(ctx)
+	return err
+}
+
+// apply puts the worker together.
+func (w *worker) apply(ctx context.Context) error {
+	w.log = slog.New(slog.DiscardHandler)
 	for _, o := range w.opts {
 		if err := o.Apply(ctx, w.setup); err != nil {
-			return err
+			return w.config.explain(err)
 		}
 	}
 	opts, err := w.setup.options()
 	if err != nil {
 		return err
 	}
-	if w.log = opts.Logger; w.log == nil {
-		w.log = slog.New(slog.DiscardHandler) // an option took it away
+	if opts.Logger != nil { // or an option took it away
+		w.log = opts.Logger
 	}
 	w.drain = opts.Conns.DrainTimeout
 	if w.drain == 0 {
@@ -187,8 +247,12 @@ func (w *worker) apply(ctx context.Context) error {
 	}
 	for _, f := range w.setup.beforeServing {
 		if err := f(ctx); err != nil {
-			return err
+			return w.config.explain(err)
 		}
+	}
+	if len(w.config.unknown) > 0 {
+		w.log.LogAttrs(ctx, slog.LevelWarn, "this worker does not read some variables whose names look as if it did",
+			slog.String("variables", strings.Join(w.config.unknown, " ")))
 	}
 	return nil
 }
@@ -197,31 +261,54 @@ func (w *worker) apply(ctx context.Context) error {
 const (
 	defaultDrain = vgirpc.DefaultDrainTimeout
 	cutGrace     = 500 * time.Millisecond // for calls that were cut off to end
-	exitGrace    = time.Second            // for what has to be done at the exit
+	exitGrace    = 2 * time.Second        // for what has to be done at the exit
 )
+
+// errSucceeded is why a worker ends that another process has taken over from.
+var errSucceeded = errors.New("worker: another process has taken over")
 
 // supervise lets the worker live until a signal, or what there is to serve,
 // ends it.
 func (w *worker) supervise(ctx context.Context) int {
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR2)
 	defer signal.Stop(signals)
 	// Whoever reads standard error may go away without ending the worker.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	w.leave = stop
 	status := make(chan int, 1)
 	go func() { status <- w.live(ctx) }()
-	for stopping := false; ; stopping = true {
+	handover := make(chan error, 1)
+	handing, stopping := false, false
+	for {
 		select {
 		case s := <-status:
 			return s
-		case sig := <-signals:
-			if number, ok := sig.(syscall.Signal); ok && stopping {
-				return statusSignal + int(number)
+		case err := <-handover:
+			if handing = false; err != nil {
+				w.log.LogAttrs(ctx, slog.LevelError, "nothing was handed over: this process goes on", slog.Any("error", err))
+				continue
 			}
-			w.log.LogAttrs(ctx, slog.LevelInfo, "stopping: calls in progress may finish", slog.String("signal", sig.String()))
-			stop()
+			stopping = true
+			stop(errSucceeded)
+		case sig := <-signals:
+			switch {
+			case sig == syscall.SIGHUP:
+				go w.reload(ctx)
+			case sig == syscall.SIGUSR2:
+				if !handing && !stopping {
+					handing = true
+					go func() { handover <- w.handOver(ctx) }()
+				}
+			case stopping:
+				return statusSignal + int(sig.(syscall.Signal))
+			default:
+				stopping = true
+				w.log.LogAttrs(ctx, slog.LevelInfo, "stopping: calls in progress may finish", slog.String("signal", sig.String()))
+				stop(nil)
+			}
 		}
 	}
 }
@@ -233,6 +320,13 @@ func (w *worker) live(ctx context.Context) int {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", programName(), err)
 		status = statusFailed
 	}
+	w.setup.enter(Draining)
+	w.atExit(ctx)
+	return status
+}
+
+// atExit does what is left to do.
+func (w *worker) atExit(ctx context.Context) {
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), exitGrace)
 	defer cancel()
 	for _, f := range slices.Backward(w.setup.atExit) {
@@ -240,7 +334,6 @@ func (w *worker) live(ctx context.Context) int {
 			w.log.LogAttrs(last, slog.LevelWarn, "at exit", slog.Any("error", err))
 		}
 	}
-	return status
 }
 
 // serve announces and serves the transport until it ends, or until ctx ends and
@@ -251,23 +344,28 @@ func (w *worker) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if line != "" {
-		if _, err := fmt.Fprintln(w.stdio, line); err != nil {
-			return fmt.Errorf("announcing %s: %w", line, err)
-		}
+	if unused := w.setup.sockets.dropRest(); len(unused) > 0 {
+		w.log.LogAttrs(ctx, slog.LevelWarn, "listeners that were passed to this process are not used by it", slog.String("addresses", strings.Join(unused, " ")))
 	}
 	serving, cut := context.WithCancel(context.WithoutCancel(ctx))
 	defer cut()
 	done := make(chan error, 1)
 	go func() { done <- t.Serve(serving) }()
+	w.setup.enter(Serving)
+	if line != "" && w.before == nil { // whose callers know where it is
+		if _, err := fmt.Fprintln(w.stdio, line); err != nil {
+			return fmt.Errorf("announcing %s: %w", line, err)
+		}
+	}
+	w.setup.tell("READY=1")
+	go w.keepWatch(serving)
+	go w.before.ready(serving, &w.setup.sockets, w.log)
 	select {
 	case err := <-done:
 		return err
 	case <-ctx.Done():
 	}
-	if err := w.shutdown(ctx); err != nil {
-		w.log.LogAttrs(ctx, slog.LevelWarn, "calls in progress were cut off", slog.Any("error", err))
-	}
+	w.end(ctx, done)
 	cut()
 	select {
 	case err := <-done:
@@ -276,19 +374,4 @@ func (w *worker) serve(ctx context.Context) error {
 		w.log.LogAttrs(ctx, slog.LevelWarn, "a handler does not end: leaving it behind")
 		return nil
 	}
-}
-
-// shutdown waits for the calls in progress, for as long as they have.
-func (w *worker) shutdown(ctx context.Context) error {
-	ctx = context.WithoutCancel(ctx)
-	if w.drain > 0 {
-		limited, cancel := context.WithTimeout(ctx, w.drain)
-		defer cancel()
-		ctx = limited
-	}
-	err := w.setup.transport.Shutdown(ctx)
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("not done within %v", w.drain)
-	}
-	return err
 }

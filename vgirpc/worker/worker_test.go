@@ -56,6 +56,7 @@ var (
 	contract = vgirpc.NewProtocol("test.Worker", "1.0.0")
 	echo     = vgirpc.NewUnary[echoParams, string](contract, "echo")
 	nap      = vgirpc.NewUnary[napParams, string](contract, "nap")
+	who      = vgirpc.NewUnary[vgirpc.None, int64](contract, "who") // which process answers
 	count    = vgirpc.NewProducer[vgirpc.None, number](contract, "count")
 )
 
@@ -84,6 +85,7 @@ func workerMain() {
 		fmt.Println("stray print of a handler")
 		return p.Text, nil
 	})
+	vgirpc.HandleUnary(server, who, func(context.Context, vgirpc.None) (int64, error) { return int64(os.Getpid()), nil })
 	vgirpc.HandleUnary(server, nap, func(ctx context.Context, p napParams) (string, error) {
 		fmt.Fprintln(os.Stderr, "napping")
 		done := ctx.Done()

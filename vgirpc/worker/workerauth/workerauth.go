@@ -2,14 +2,10 @@ package workerauth
 
 import (
 	"context"
-	"crypto/ed25519"
 	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
 
 	"github.com/spf13/pflag"
 
@@ -182,35 +178,11 @@ func (o *option) process(*vgirpc.Server) (vgirpc.Admitter, error) {
 }
 
 func (o *option) signedProcess() (*socket.SignedProcess, error) {
-	keys, err := readPublicKeys(o.signedBy)
+	keys, err := socket.ReadPublicKeys(o.signedBy)
 	if err != nil {
 		return nil, fmt.Errorf("--unix-signed-by: %w", err)
 	}
 	return socket.NewSignedProcess(socket.ProcessOptions{Keys: keys})
-}
-
-// readPublicKeys reads Ed25519 public keys, one PEM block each.
-func readPublicKeys(path string) ([]ed25519.PublicKey, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	var keys []ed25519.PublicKey
-	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
-		key, err := x509.ParsePKIXPublicKey(block.Bytes)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
-		}
-		public, ok := key.(ed25519.PublicKey)
-		if !ok {
-			return nil, fmt.Errorf("%s: a %T: want Ed25519 public keys", path, key)
-		}
-		keys = append(keys, public)
-	}
-	if len(keys) == 0 {
-		return nil, fmt.Errorf("%s holds no public key in PEM", path)
-	}
-	return keys, nil
 }
 
 // handshake is the handshake, nil for none.

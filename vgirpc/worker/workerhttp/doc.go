@@ -46,12 +46,16 @@
 //	--grant-audience AUDIENCE, --grant-max-ttl-seconds SECONDS  of the grants
 //	--challenge TEXT            of the WWW-Authenticate header of refusals
 //	--proxy-auth-header NAME    that a proxy has to add; may be repeated
+//	--forwarded-by NETWORK      of proxies whose X-Forwarded-For is believed; may be repeated
 //	--cors-origin ORIGIN        lets pages of it call; may be repeated
 //	--no-pages                  no pages for people
 //	--repository-url URL        that they link to
 //	--json-gateway              take unary calls as JSON
 //	--json-host NAME            for this host, too, on a loopback address; may be repeated
 //	--json-max-bytes N          of such a call
+//
+// How often each address and each caller is served is bounded by
+// --rate-limit-address and --rate-limit-principal of package worker.
 //
 // Connections, whose number --max-connections of package worker bounds, and which
 // are told to go elsewhere during its --drain-delay:
@@ -71,8 +75,11 @@
 // but for these:
 //
 //	Options.OAuth               a program's, which makes it with package auth/oauth
+//	ServeOptions.Refused        reports to the observers of refusals, as --request-log
+//	                            adds one
 //	ServeOptions.Logger         a program's; --log-level of package worker sets its level
-//	ServeOptions.TLSConfig      a program's, which makes it with package auth/spiffe
+//	ServeOptions.TLSConfig      a program's, which makes it with package auth/spiffe,
+//	                            or lets package workeridentity do so
 //
 // A flag of these without --http is refused; those of the conformance worker
 // (conformance/CONTRACT.md), and variables of the environment, change nothing

@@ -32,6 +32,7 @@ type given struct {
 	json       bool
 	gateway    httpserver.JSONGateway // begins as the program's
 	tls        httpserver.TLSOptions  // begins as the program's
+	proxies    []string
 }
 
 // AddFlags declares the flags. Their defaults are what the program set.
@@ -44,6 +45,7 @@ func (o *option) AddFlags(flags *pflag.FlagSet) {
 	o.addPeople(o.own)
 	o.addConnections(o.own)
 	o.addTLS(o.own)
+	o.addProxies(o.own)
 	o.own.VisitAll(func(f *pflag.Flag) {
 		if f.DefValue != "" && f.DefValue != "0" { // pflag tells the program's own default
 			f.Usage, _, _ = strings.Cut(f.Usage, " (default ")

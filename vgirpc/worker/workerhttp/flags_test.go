@@ -26,7 +26,7 @@ import (
 type storage struct{ external.UploadURLs }
 
 // withoutFlag are fields that have no flag on purpose: doc.go gives the reasons.
-var withoutFlag = []string{"Options.OAuth", "ServeOptions.Logger", "ServeOptions.TLSConfig"}
+var withoutFlag = []string{"Options.OAuth", "ServeOptions.Logger", "ServeOptions.Refused", "ServeOptions.TLSConfig"}
 
 // flagsOfFields say for each field which flags set it, and to what. "present"
 // stands for any value but the zero one.
@@ -70,6 +70,9 @@ func flagsOfFields(t *testing.T) map[string]struct {
 		"Options.JSON.Hosts":                   {"--json-gateway --json-host box", []string{"box"}},
 		"Options.JSON.MaxBodyBytes":            {"--json-gateway --json-max-bytes 9", int64(9)},
 		"Options.MaxInFlight":                  {"--max-in-flight 2", 2},
+		"Options.AddressLimit":                 {"--rate-limit-address 5/s:9", "present"},
+		"Options.PrincipalLimit":               {"--rate-limit-principal 5/m", "present"},
+		"Options.TrustedProxies":               {"--forwarded-by 10.0.0.0/8 --forwarded-by 192.0.2.1", "present"},
 		"ServeOptions.ReadHeaderTimeout":       {"--header-timeout 3", 3 * time.Second},
 		"ServeOptions.ProgressTimeout":         {"--progress-timeout 0.25", 250 * time.Millisecond},
 		"ServeOptions.IdleTimeout":             {"--keep-alive-timeout 0", time.Duration(-1)},
@@ -94,6 +97,8 @@ func parsed(t *testing.T, opts workerhttp.Options, args string) worker.Option {
 	o.AddFlags(flags)
 	flags.Int("max-connections", 0, "") // as package worker does
 	flags.String("drain-delay", "", "")
+	flags.String("rate-limit-address", "", "")
+	flags.String("rate-limit-principal", "", "")
 	if err := flags.Parse(worker.JoinOptionalValues(flags, strings.Fields(args))); err != nil {
 		t.Fatal(err)
 	}

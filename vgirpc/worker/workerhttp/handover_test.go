@@ -213,3 +213,21 @@ func TestADrainingWorkerServesOnAndTellsItsCallersToGo(t *testing.T) {
 		t.Error("a worker that drains keeps new connections")
 	}
 }
+
+func TestTheEndTellsHowManySessionsItEnds(t *testing.T) {
+	pid, url, log := logged(t, "--http", "--sticky-ttl", "600")
+	for range 3 {
+		transport, err := httpclient.New(url, httpclient.Options{}, vgirpc.ClientOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = transport.Close() }()
+		if _, err := stay.Call(t.Context(), transport.Session().Client(), vgirpc.None{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := syscall.Kill(int(pid.Load()), syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	await(t, log, `msg=drained finished=0 cut=0 sessions=3`, 1)
+}

@@ -16,6 +16,7 @@ import (
 	"github.com/vgirpc/vgirpc-go/auth"
 	"github.com/vgirpc/vgirpc-go/auth/grant"
 	"github.com/vgirpc/vgirpc-go/auth/identity"
+	"github.com/vgirpc/vgirpc-go/auth/proof"
 	"github.com/vgirpc/vgirpc-go/external"
 	"github.com/vgirpc/vgirpc-go/httpserver"
 	"github.com/vgirpc/vgirpc-go/vgirpc"
@@ -42,6 +43,10 @@ type Options struct {
 	// Configure, unless nil, has the last word about Handler: it runs when HTTP
 	// is to be served and flags and environment were applied.
 	Configure func(ctx context.Context, handler *httpserver.Options) error
+	// Connect, unless nil, has the last word about Serve.
+	Connect func(ctx context.Context, serve *httpserver.ServeOptions) error
+	// Proofs are gates of Auth whose figures are reported with the worker's.
+	Proofs []*proof.Gate
 	// Wrap, unless nil, returns a handler around h. To be drained, it has to
 	// have the methods Drain and Shutdown of h.
 	Wrap func(h *httpserver.Handler) http.Handler
@@ -92,6 +97,8 @@ func (o *option) build(ctx context.Context, s *vgirpc.Server, t *transport) erro
 	if err != nil {
 		return err
 	}
+	t.handler = h
+	measure(t.setup, h, o.opts.Proofs)
 	var outermost http.Handler = h
 	if o.opts.Wrap != nil {
 		outermost = o.opts.Wrap(h)
@@ -113,6 +120,9 @@ func (o *option) effective(ctx context.Context, s *vgirpc.Server) (httpserver.Op
 	if serve.Logger == nil {
 		serve.Logger = s.Logger()
 	}
+	if serve.Refused == nil && s.WatchesRefusals() {
+		serve.Refused = s.ReportRefused
+	}
 	if storage, ok := s.Offload().(interface{ Uploads() external.UploadURLs }); ok && handler.Uploads == nil {
 		handler.Uploads = storage.Uploads()
 	}
@@ -124,6 +134,8 @@ func (o *option) effective(ctx context.Context, s *vgirpc.Server) (httpserver.Op
 		func() error { return o.prepare(ctx, &handler) },
 		func() error { return o.applyTokens(&handler, serve.Logger) },
 		func() error { return o.applyGrants(s, &handler) },
+		func() error { return o.applyProxies(&handler) },
+		func() error { return o.applyRates(&handler) },
 		func() error { return o.applyConnections(&serve) },
 	} {
 		if err := apply(); err != nil {
@@ -132,6 +144,11 @@ func (o *option) effective(ctx context.Context, s *vgirpc.Server) (httpserver.Op
 	}
 	if o.opts.Configure != nil {
 		if err := o.opts.Configure(ctx, &handler); err != nil {
+			return handler, serve, err
+		}
+	}
+	if o.opts.Connect != nil {
+		if err := o.opts.Connect(ctx, &serve); err != nil {
 			return handler, serve, err
 		}
 	}
@@ -289,6 +306,7 @@ func (o *option) applyTokens(h *httpserver.Options, log *slog.Logger) error {
 type transport struct {
 	setup    *worker.Setup
 	address  string
+	handler  *httpserver.Handler
 	door     door
 	server   *httpserver.Server
 	delay    time.Duration // in which requests are taken after Drain
@@ -332,3 +350,6 @@ func (t *transport) Shutdown(ctx context.Context) error { return t.server.Shutdo
 
 // InProgress is how many requests are being answered.
 func (t *transport) InProgress() int { return int(t.door.inside.Load()) }
+
+// Sessions is how many sticky sessions are open.
+func (t *transport) Sessions() int { return t.handler.Stats().Sessions }

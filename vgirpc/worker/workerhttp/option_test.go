@@ -54,6 +54,7 @@ var (
 	contract = vgirpc.NewProtocol("test.HTTPWorker", "1.0.0")
 	who      = vgirpc.NewUnary[vgirpc.None, int64](contract, "who") // which process answers
 	count    = vgirpc.NewProducer[vgirpc.None, row](contract, "count")
+	stay     = vgirpc.NewUnary[vgirpc.None, vgirpc.None](contract, "stay") // in a session
 )
 
 // counter counts to 20.
@@ -77,6 +78,9 @@ func workerMain() {
 	}
 	vgirpc.HandleUnary(server, ping, func(context.Context, vgirpc.None) (string, error) { return "pong", nil })
 	vgirpc.HandleUnary(server, who, func(context.Context, vgirpc.None) (int64, error) { return int64(os.Getpid()), nil })
+	vgirpc.HandleUnary(server, stay, func(ctx context.Context, _ vgirpc.None) (vgirpc.None, error) {
+		return vgirpc.None{}, httpserver.OpenSession(ctx, new(int64), 0)
+	})
 	vgirpc.HandleProducer(server, count, func(context.Context, vgirpc.None) (*counter, error) { return &counter{}, nil })
 	var serve httpserver.ServeOptions
 	if path := os.Getenv(clientCA); path != "" {

@@ -137,6 +137,7 @@ func (o *Option) tokens(ctx context.Context, a oauth.Options) (*jwt.Authenticato
 	if err != nil {
 		return nil, err
 	}
+	o.setup.Ready("oauth-issuer", func(context.Context) error { return tokens.Ready() })
 	o.setup.AtExit(func(context.Context) error {
 		tokens.Close()
 		return nil

@@ -1,0 +1,513 @@
+package workeridentity_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/pflag"
+
+	"github.com/vgirpc/vgirpc-go/auth/proof"
+	"github.com/vgirpc/vgirpc-go/httpserver"
+	"github.com/vgirpc/vgirpc-go/vgirpc"
+	"github.com/vgirpc/vgirpc-go/vgirpc/httpclient"
+	"github.com/vgirpc/vgirpc-go/vgirpc/worker"
+	"github.com/vgirpc/vgirpc-go/vgirpc/worker/workerhttp"
+	"github.com/vgirpc/vgirpc-go/vgirpc/worker/workeridentity"
+	"github.com/vgirpc/vgirpc-go/vgirpc/worker/workeroauth"
+	"github.com/vgirpc/vgirpc-go/vgirpc/worker/workerproxy"
+	"github.com/vgirpc/vgirpc-go/vgirpc/worker/workerspiffe"
+)
+
+const (
+	// asWorker makes the test binary the worker under test: "1", or "unplugged"
+	// for one that forgets Option.In.
+	asWorker = "VGIRPC_TEST_IDENTITY_WORKER"
+	patience = 30 * time.Second
+	audience = "https://service.test"
+	origin   = "the-service"
+)
+
+var (
+	contract = vgirpc.NewProtocol("test.IdentityWorker", "1.0.0")
+	whoami   = vgirpc.NewUnary[vgirpc.None, string](contract, "whoami")
+)
+
+func TestMain(m *testing.M) {
+	if how := os.Getenv(asWorker); how != "" {
+		workerMain(how)
+	}
+	os.Exit(m.Run())
+}
+
+// workerMain is a user's main function.
+func workerMain(how string) {
+	server, err := vgirpc.NewServer(vgirpc.ServerOptions{}, contract)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(99)
+	}
+	vgirpc.HandleUnary(server, whoami, func(ctx context.Context, _ vgirpc.None) (string, error) {
+		id := vgirpc.CallFrom(ctx).Peer().Identity
+		proxy, _ := id.Claims[proof.ClaimKey].(map[string]string)
+		return strings.TrimRight(id.Domain+"/"+id.Principal+" "+proxy["proxy"], " "), nil
+	})
+	callers := workeridentity.New(workeridentity.Options{Workload: workerspiffe.Workload()})
+	signIn := workeroauth.New(workeroauth.Options{})
+	if how == "unplugged" {
+		worker.Main(server, callers, workerhttp.Option(httpserver.Options{}))
+	}
+	worker.Main(server, signIn, callers, workerproxy.Option(), readiness{},
+		workerhttp.With(callers.In(workerhttp.Options{Prepare: signIn.Prepare})))
+}
+
+// readiness is an option that tells on standard error what the worker waits for,
+// on SIGHUP.
+type readiness struct{}
+
+// AddFlags declares nothing.
+func (readiness) AddFlags(*pflag.FlagSet) {}
+
+// Apply makes SIGHUP the question.
+func (readiness) Apply(_ context.Context, setup *worker.Setup) error {
+	setup.OnReload(func(ctx context.Context) error {
+		text := "READINESS:"
+		for _, r := range setup.CheckReady(ctx) {
+			text += fmt.Sprintf(" %s=%t", r.Name, r.Err == nil)
+		}
+		_, err := fmt.Fprintln(os.Stderr, text)
+		return err
+	})
+	return nil
+}
+
+// issuer issues tokens.
+type issuer struct {
+	*httptest.Server
+
+	key  *ecdsa.PrivateKey
+	down atomic.Bool
+}
+
+func newIssuer(t *testing.T) *issuer {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := key.PublicKey.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := &issuer{key: key}
+	b64 := base64.RawURLEncoding.EncodeToString
+	i.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var answer any = map[string]string{"issuer": i.URL, "jwks_uri": i.URL + "/jwks"}
+		switch {
+		case i.down.Load():
+			w.WriteHeader(http.StatusServiceUnavailable)
+		case r.URL.Path == "/jwks":
+			answer = map[string]any{"keys": []map[string]string{{
+				"kty": "EC", "crv": "P-256", "kid": "k", "alg": "ES256", "use": "sig", "x": b64(public[1:33]), "y": b64(public[33:]),
+			}}}
+		}
+		_ = json.NewEncoder(w).Encode(answer)
+	}))
+	t.Cleanup(i.Close)
+	return i
+}
+
+// token is one with claims besides those that it needs.
+func (i *issuer) token(t *testing.T, claims jwt.MapClaims) string {
+	t.Helper()
+	all := jwt.MapClaims{"iss": i.URL, "aud": audience, "sub": "ann", "exp": time.Now().Add(time.Hour).Unix()}
+	for name, value := range claims {
+		all[name] = value
+	}
+	token := jwt.NewWithClaims(jwt.SigningMethodES256, all)
+	token.Header["kid"] = "k"
+	text, err := token.SignedString(i.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+func file(t *testing.T, content string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func process(t *testing.T, env []string, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), os.Args[0], args...) // it ends by a signal
+	cmd.Env = append(append(os.Environ(), asWorker+"=1"), env...)
+	return cmd
+}
+
+// running is a worker.
+type running struct {
+	*exec.Cmd
+
+	port  string
+	lines chan string // of standard error
+}
+
+// start starts a worker that serves HTTP.
+func start(t *testing.T, env []string, args ...string) *running {
+	t.Helper()
+	w := &running{Cmd: process(t, env, append([]string{"--http"}, args...)...), lines: make(chan string, 1000)}
+	out, err1 := w.StdoutPipe()
+	said, err2 := w.StderrPipe()
+	if err := errors.Join(err1, err2, w.Start()); err != nil {
+		t.Fatal(err)
+	}
+	var all bytes.Buffer
+	end := make(chan struct{})
+	go func() {
+		defer close(end)
+		defer close(w.lines)
+		for lines := bufio.NewScanner(io.TeeReader(said, &all)); lines.Scan(); {
+			w.lines <- lines.Text()
+		}
+	}()
+	t.Cleanup(func() {
+		_ = w.Process.Signal(os.Interrupt)
+		<-end
+		if err := w.Wait(); err != nil {
+			t.Errorf("the worker ended with %v: %s", err, all.String())
+		}
+	})
+	line, err := bufio.NewReader(out).ReadString('\n')
+	port, ok := strings.CutPrefix(strings.TrimSpace(line), "PORT:")
+	if err != nil || !ok {
+		t.Fatalf("announced %q: %v", line, err)
+	}
+	w.port = port
+	return w
+}
+
+// outcome is who called, or why not.
+type outcome struct {
+	Who    string
+	Code   vgirpc.Code
+	Reason string
+}
+
+// call calls whoami with a header.
+func (w *running) call(t *testing.T, header http.Header) outcome {
+	t.Helper()
+	c, err := httpclient.Dial(t.Context(), "http://127.0.0.1:"+w.port, httpclient.Options{Header: header, MaxResponseBytes: -1}, vgirpc.ClientOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	who, err := whoami.Call(t.Context(), c, vgirpc.None{})
+	if err == nil {
+		return outcome{Who: who}
+	}
+	refused, _ := errors.AsType[*httpclient.UnauthorizedError](err)
+	if refused == nil {
+		return outcome{Code: vgirpc.CodeOf(err)}
+	}
+	return outcome{Code: vgirpc.CodeOf(err), Reason: refused.Reason}
+}
+
+const secretHex = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
+
+// stamped is a header with a proof by the proxy "edge", and with more.
+func stamped(t *testing.T, more http.Header) http.Header {
+	t.Helper()
+	keys, err := proof.ParseKeys("edge:" + secretHex)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := proof.NewSigner(keys[0], origin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := more.Clone()
+	if h == nil {
+		h = http.Header{}
+	}
+	h.Set(proof.Header, s.Mint())
+	return h
+}
+
+func bearer(token string) http.Header { return http.Header{"Authorization": {"Bearer " + token}} }
+
+const (
+	fingerprint = "d3b07384d113edec49eaa6238ad5ff00d3b07384d113edec49eaa6238ad5ff00"
+	xfcc        = "X-Forwarded-Client-Cert"
+)
+
+func TestWhoIsLetInByFlags(t *testing.T) {
+	idp := newIssuer(t)
+	tokens := []string{"--jwt-issuer", idp.URL, "--jwt-allow-http", "--jwt-audience", audience}
+	files := []string{"--bearer-tokens", file(t, "s3cret bob\n")}
+	local := []string{"--trusted-proxy", "127.0.0.1"}
+	elsewhere := []string{"--trusted-proxy", "192.0.2.1"}
+	gate := []string{"--proxy-proof", "require", "--proxy-proof-origin", origin, "--proxy-proof-secrets-file", file(t, "edge:"+secretHex+"\n")}
+	forwarded := []string{"--forwarded-cert", "xfcc", "--mtls-principal", "sha256"}
+	envoy := []string{"--spiffe", "envoy", "--spiffe-trust-domain", "example.org", "--peer-policy", "any:spiffe"}
+	grants := []string{
+		"VGI_RPC_GRANT_KEYS=" + base64.StdEncoding.EncodeToString(bytes.Repeat([]byte("k"), 32)), "VGI_RPC_GRANT_AUDIENCE=here",
+	}
+	ann := idp.URL + "/ann"
+	workload := "spiffe/peer/spiffe/spiffe%3A%2F%2Fexample.org/spiffe%3A%2F%2Fexample.org%2Fa"
+	show := func(id string) http.Header {
+		return http.Header{xfcc: {"Hash=" + fingerprint + ";URI=" + id}}
+	}
+	for _, tt := range []struct {
+		name   string
+		args   [][]string
+		env    []string
+		header http.Header
+		want   outcome
+	}{
+		{"nobody is asked", nil, nil, nil, outcome{Who: "/"}},
+		{"a token", [][]string{tokens}, nil, bearer(idp.token(t, nil)), outcome{Who: ann}},
+		{"no token", [][]string{tokens}, nil, nil, outcome{Code: vgirpc.Unauthenticated, Reason: "missing_credential"}},
+		{
+			"a token for another", [][]string{tokens},
+			nil, bearer(idp.token(t, jwt.MapClaims{"aud": "x"})), outcome{Code: vgirpc.Unauthenticated, Reason: "invalid_credential"},
+		},
+		{
+			"a token that has just expired", [][]string{tokens, {"--jwt-leeway", "60"}},
+			nil, bearer(idp.token(t, jwt.MapClaims{"exp": time.Now().Add(-20 * time.Second).Unix()})), outcome{Who: ann},
+		},
+		{
+			"likewise without a leeway", [][]string{tokens, {"--jwt-leeway", "0"}},
+			nil, bearer(idp.token(t, jwt.MapClaims{"exp": time.Now().Add(-20 * time.Second).Unix()})),
+			outcome{Code: vgirpc.Unauthenticated, Reason: "expired_credential"},
+		},
+		{
+			"another claim", [][]string{tokens, {"--jwt-principal-claim", "email"}},
+			nil, bearer(idp.token(t, jwt.MapClaims{"email": "a@b.test"})), outcome{Who: idp.URL + "/a@b.test"},
+		},
+		{
+			"another algorithm", [][]string{tokens, {"--jwt-algorithms", "RS256,EdDSA"}},
+			nil, bearer(idp.token(t, nil)), outcome{Code: vgirpc.Unauthenticated, Reason: "invalid_credential"},
+		},
+		{
+			"no scope", [][]string{tokens, {"--jwt-scope", "api"}},
+			nil, bearer(idp.token(t, nil)), outcome{Code: vgirpc.Unauthenticated, Reason: "insufficient_scope"},
+		},
+		{"keys without discovery", [][]string{tokens, {"--jwt-jwks-url", idp.URL + "/jwks"}}, nil, bearer(idp.token(t, nil)), outcome{Who: ann}},
+		{"a token of a file beside", [][]string{tokens, files}, nil, bearer("s3cret"), outcome{Who: "bearer/bob"}},
+		{
+			"a token of sign-in beside",
+			[][]string{files, tokens, {"--oauth-issuer", idp.URL, "--oauth-allow-http", "--oauth-resource", "https://other.test"}},
+			nil, bearer(idp.token(t, jwt.MapClaims{"aud": "https://other.test"})), outcome{Who: ann},
+		},
+		{"a grant that is none", [][]string{tokens, files}, grants, bearer("vgig1.x"), outcome{Code: vgirpc.Unauthenticated, Reason: "invalid_credential"}},
+		{"a token beside grants", [][]string{tokens, files}, grants, bearer(idp.token(t, nil)), outcome{Who: ann}},
+
+		{"no proof", [][]string{gate}, nil, nil, outcome{Code: vgirpc.Unauthenticated, Reason: "proxy_required"}},
+		{"a proof", [][]string{gate}, nil, stamped(t, nil), outcome{Who: "/ edge"}},
+		{
+			"secrets in the environment", [][]string{gate[:4]},
+			[]string{"VGI_PROXY_PROOF_SECRETS=edge:" + secretHex}, stamped(t, nil), outcome{Who: "/ edge"},
+		},
+		{
+			"secrets in a file in the environment", [][]string{gate[:4]},
+			[]string{"VGI_PROXY_PROOF_SECRETS_FILE=" + gate[5]}, stamped(t, nil), outcome{Who: "/ edge"},
+		},
+		{
+			"a credential without a proof", [][]string{gate, tokens, files},
+			grants, bearer("s3cret"), outcome{Code: vgirpc.Unauthenticated, Reason: "proxy_required"},
+		},
+		{
+			"a proof without a credential", [][]string{gate, tokens, files},
+			grants, stamped(t, nil), outcome{Code: vgirpc.Unauthenticated, Reason: "missing_credential"},
+		},
+		{"a proof and a credential", [][]string{gate, tokens, files}, grants, stamped(t, bearer("s3cret")), outcome{Who: "bearer/bob edge"}},
+		{"proofs are noted", [][]string{{"--proxy-proof", "allow"}, gate[2:]}, nil, nil, outcome{Who: "/"}},
+		{"proofs are off", [][]string{{"--proxy-proof", "off"}, gate[2:]}, nil, nil, outcome{Who: "/"}},
+
+		{"a forwarded certificate", [][]string{forwarded, local}, nil, http.Header{xfcc: {"Hash=" + fingerprint}}, outcome{Who: "mtls/" + fingerprint}},
+		{
+			"one forwarded by anybody", [][]string{forwarded, elsewhere},
+			nil, http.Header{xfcc: {"Hash=" + fingerprint}}, outcome{Code: vgirpc.Unauthenticated, Reason: "proxy_required"},
+		},
+		{
+			"one that is not on the list", [][]string{forwarded, local, {"--mtls-allow", "x"}},
+			nil, http.Header{xfcc: {"Hash=" + fingerprint}}, outcome{Code: vgirpc.Unauthenticated, Reason: "insufficient_scope"},
+		},
+		{
+			"one that is listed", [][]string{forwarded, local, {"--mtls-fingerprint", fingerprint}},
+			nil, http.Header{xfcc: {"Hash=" + fingerprint}}, outcome{Who: "mtls/" + fingerprint},
+		},
+
+		{"a workload", [][]string{envoy, local}, nil, show("spiffe://example.org/a"), outcome{Who: workload}},
+		{"a workload of another domain", [][]string{envoy, local}, nil, show("spiffe://evil.org/a"), outcome{Code: vgirpc.Unauthenticated, Reason: "invalid_credential"}},
+		{"a workload that is allowed", [][]string{envoy, local, {"--spiffe-allow-id", "spiffe://example.org/a"}}, nil, show("spiffe://example.org/a"), outcome{Who: workload}},
+		{
+			"a workload that is not", [][]string{envoy, local, {"--spiffe-allow-id", "spiffe://example.org/b"}},
+			nil, show("spiffe://example.org/a"), outcome{Code: vgirpc.Unauthenticated, Reason: "insufficient_scope"},
+		},
+		{
+			"a workload by way of anybody", [][]string{envoy, elsewhere},
+			nil, show("spiffe://example.org/a"), outcome{Code: vgirpc.Unauthenticated, Reason: "proxy_required"},
+		},
+		{"a credential beside workloads", [][]string{envoy, local, files}, nil, bearer("s3cret"), outcome{Who: "bearer/bob"}},
+		{
+			"a bad credential of a workload", [][]string{envoy, local, files},
+			nil, http.Header{xfcc: show("spiffe://example.org/a")[xfcc], "Authorization": {"Bearer bad"}},
+			outcome{Code: vgirpc.Unauthenticated, Reason: "invalid_credential"},
+		},
+		{
+			"nobody by way of Tailscale", [][]string{{"--tailscale", "serve", "--tailscale-issuer", "tailnet:t", "--peer-policy", "require:tailscale"}, local},
+			nil, nil, outcome{Code: vgirpc.Unauthenticated, Reason: "missing_credential"},
+		},
+		{
+			"no daemon of Tailscale",
+			[][]string{{"--tailscale", "local", "--tailscale-issuer", "tailnet:t", "--tailscale-socket", "/nowhere", "--peer-policy", "require:tailscale"}},
+			nil, nil, outcome{Code: vgirpc.Unavailable},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			var args []string
+			for _, more := range tt.args {
+				args = append(args, more...)
+			}
+			got := start(t, tt.env, args...).call(t, tt.header)
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestAWorkerIsNotReadyWithoutTheKeysOfItsIssuers(t *testing.T) {
+	idp := newIssuer(t)
+	idp.down.Store(true)
+	w := start(t, nil, "--jwt-issuer", idp.URL, "--jwt-allow-http", "--jwt-audience", audience)
+	if got := w.call(t, bearer(idp.token(t, nil))); got.Code != vgirpc.Unavailable {
+		t.Errorf("a token whose key cannot be fetched: %+v", got)
+	}
+	await := func(text string) string {
+		after := time.After(patience)
+		for {
+			select {
+			case line, open := <-w.lines:
+				if strings.Contains(line, text) {
+					return line
+				}
+				if !open {
+					t.Fatal("the worker has ended")
+				}
+			case <-after:
+				t.Fatalf("the worker does not say %q", text)
+			}
+		}
+	}
+	ask := func() string {
+		if err := w.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		return await("READINESS:")
+	}
+	if got, want := ask(), "READINESS: worker=true jwt-issuer=false"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	idp.down.Store(false)
+	await("can be fetched again")
+	if got := w.call(t, bearer(idp.token(t, nil))); got.Who != idp.URL+"/ann" {
+		t.Fatalf("when the issuer is back: %+v", got)
+	}
+	if got, want := ask(), "READINESS: worker=true jwt-issuer=true"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+func TestFlagsThatMakeNoSense(t *testing.T) {
+	idp := newIssuer(t)
+	tokens := "--jwt-issuer " + idp.URL + " --jwt-allow-http --jwt-audience a "
+	gate := "--proxy-proof require --proxy-proof-origin o "
+	for _, tt := range []struct {
+		name string
+		args string
+		env  []string
+		want string
+	}{
+		{"without HTTP", tokens, nil, "add --http"},
+		{"a program that forgets half of it", "--http " + tokens, []string{asWorker + "=unplugged"}, "Option.In"},
+		{"no audience", "--http --jwt-issuer " + idp.URL + " --jwt-allow-http", nil, "--jwt-audience is missing"},
+		{"an audience of no issuer", "--http --jwt-audience a", nil, "--jwt-audience is nothing without --jwt-issuer"},
+		{"an issuer over http", "--http --jwt-issuer http://id.test --jwt-audience a", nil, "--jwt-issuer"},
+		{"keys of two issuers", "--http " + tokens + "--jwt-issuer https://b.test --jwt-jwks-url https://c.test", nil, "--jwt-jwks-url"},
+		{"no algorithm at all", "--http " + tokens + "--jwt-algorithms none", nil, "--jwt-issuer"},
+		{"a shared secret's algorithm", "--http " + tokens + "--jwt-algorithms HS256", nil, "--jwt-issuer"},
+		{"a leeway that is none", "--http " + tokens + "--jwt-leeway NaN", nil, "--jwt-leeway"},
+
+		{"certificates that nobody asks for", "--http --mtls-principal common_name", nil, "--tls-client-ca"},
+		{"a name that there is not", "--http --mtls-principal shoe_size", nil, "--mtls-principal"},
+		{"a list of nothing", "--http --mtls-allow x", nil, "--mtls-allow is nothing without"},
+		{"certificates forwarded by anybody", "--http --forwarded-cert xfcc", nil, "--trusted-proxy"},
+		{"a form that there is not", "--http --forwarded-cert jpeg --trusted-proxy 127.0.0.1", nil, "--forwarded-cert"},
+		{"an element of something else", "--http --forwarded-cert pem --trusted-proxy ::1 --forwarded-cert-element last", nil, "--forwarded-cert xfcc"},
+		{"a proxy that is no address", "--http --forwarded-cert xfcc --trusted-proxy proxy.test", nil, "proxy.test"},
+		{"a proxy that nobody believes", "--http --trusted-proxy 127.0.0.1", nil, "--trusted-proxy is nothing without --forwarded-cert or"},
+
+		{"a mode that there is not", "--http --proxy-proof maybe", nil, "--proxy-proof"},
+		{"no secrets", "--http " + gate, nil, "--proxy-proof"},
+		{"no origin", "--http --proxy-proof require --proxy-proof-secrets k:" + secretHex, nil, "--proxy-proof"},
+		{"secrets that are none", "--http " + gate + "--proxy-proof-secrets k:xyz", nil, "--proxy-proof-secrets"},
+		{"secrets without a gate", "--http", []string{"VGI_PROXY_PROOF_SECRETS=k:" + secretHex}, "--proxy-proof is missing"},
+		{"a skew that is none", "--http " + gate + "--proxy-proof-secrets k:" + secretHex + " --proxy-proof-skew 0", nil, "--proxy-proof-skew"},
+
+		{"evidence that counts for nobody knows what", "--http --spiffe envoy --spiffe-trust-domain a --trusted-proxy ::1", nil, "--peer-policy is missing"},
+		{"a policy about nothing", "--http --peer-policy observe", nil, "--peer-policy is nothing without"},
+		{"a policy that there is not", "--http --spiffe envoy --spiffe-trust-domain a --trusted-proxy ::1 --peer-policy trust:spiffe", nil, "--peer-policy"},
+		{"a policy about somebody else", "--http --spiffe envoy --spiffe-trust-domain a --trusted-proxy ::1 --peer-policy primary:tailscale", nil, "tailscale"},
+		{"a link that there is not", "--http --spiffe envoy --spiffe-trust-domain a --trusted-proxy ::1 --peer-policy all:spiffe", nil, "Options.Link"},
+		{"a list that counts for nothing", "--http --spiffe envoy --spiffe-trust-domain a --trusted-proxy ::1 --peer-policy observe --spiffe-allow-id spiffe://a/b", nil, "--spiffe-allow-id"},
+		{"no trust domain", "--http --spiffe envoy --trusted-proxy ::1 --peer-policy primary:spiffe", nil, "--spiffe-trust-domain"},
+		{"a form of SPIFFE that there is not", "--http --spiffe istio --peer-policy primary:spiffe", nil, "--spiffe \"istio\""},
+		{"SPIFFE IDs of nobody", "--http --spiffe direct --spiffe-trust-domain a --peer-policy primary:spiffe", nil, "--tls-client-ca"},
+		{"a Workload API that makes no sense", "--http --spiffe-workload-api=nowhere --spiffe-trust-domain a --peer-policy primary:spiffe", nil, "--spiffe-workload-api"},
+		{"a tailnet without a name", "--http --tailscale local --peer-policy primary:tailscale", nil, "--tailscale-issuer"},
+		{"a way to Tailscale that there is not", "--http --tailscale magic --peer-policy primary:tailscale", nil, "--tailscale"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			cmd := process(t, tt.env, strings.Fields(tt.args)...)
+			stderr := new(bytes.Buffer)
+			cmd.Stderr = stderr
+			err := cmd.Run()
+			exit, ok := errors.AsType[*exec.ExitError](err)
+			if !ok || exit.ExitCode() != 2 || !strings.Contains(stderr.String(), tt.want) {
+				t.Errorf("ended with %v, want status 2 and %q:\n%s", err, tt.want, stderr)
+			}
+			if strings.Contains(stderr.String(), secretHex) {
+				t.Errorf("it tells the secret:\n%s", stderr)
+			}
+		})
+	}
+}
