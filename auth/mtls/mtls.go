@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/vgirpc/vgirpc-go/auth"
+	"github.com/vgirpc/vgirpc-go/auth/peer"
 	"github.com/vgirpc/vgirpc-go/vgirpc"
 )
 
@@ -172,13 +173,12 @@ func (a *Authenticator) principal(c *certificate) (string, error) {
 
 // trusts reports whether the connection comes from a proxy that is configured.
 func (a *Authenticator) trusts(r *http.Request) bool {
+	if c, ok := peer.ConnOf(r.Context()); ok { // the request has the address that a PROXY header asserts
+		return (c.Unix && a.proxies.unix) || (!c.Unix && a.proxies.contain(c.Immediate.Addr()))
+	}
 	if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && local.Network() == "unix" {
 		return a.proxies.unix
 	}
 	from, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return false
-	}
-	addr := from.Addr().Unmap()
-	return slices.ContainsFunc(a.proxies.prefixes, func(p netip.Prefix) bool { return p.Contains(addr) })
+	return err == nil && a.proxies.contain(from.Addr())
 }

@@ -225,6 +225,12 @@ type proxies struct {
 	unix     bool
 }
 
+// contain reports whether an address is one of them.
+func (p proxies) contain(a netip.Addr) bool {
+	a = a.Unmap()
+	return slices.ContainsFunc(p.prefixes, func(of netip.Prefix) bool { return of.Contains(a) })
+}
+
 func parseProxies(list []string) (proxies, error) {
 	var out proxies
 	for _, text := range list {

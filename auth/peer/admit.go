@@ -53,17 +53,17 @@ func FromAdmission(ad *vgirpc.Admission, service string) *Snapshot {
 // refusal is what the peer of a byte stream learns.
 func refusal(err error) error {
 	if _, outage := errors.AsType[*auth.Unavailable](err); outage {
-		return &vgirpc.Error{
+		return vgirpc.RefusedFor(vgirpc.RefusedAuthUnavailable, &vgirpc.Error{
 			Code: vgirpc.Unavailable, Type: "PeerIdentityUnavailable", Cause: err,
 			Message: "it cannot be found out now who you are",
-		}
+		})
 	}
 	reason, refused := auth.ReasonOf(err)
 	if !refused {
 		return err
 	}
-	return &vgirpc.Error{
+	return vgirpc.RefusedFor(vgirpc.RefusedReason(reason), &vgirpc.Error{ // the same words
 		Code: vgirpc.Unauthenticated, Kind: string(reason), Type: "PeerIdentityRefused", Cause: err,
 		Message: "the connection's peer is not let in",
-	}
+	})
 }

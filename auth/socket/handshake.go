@@ -115,6 +115,10 @@ const frameTime = time.Second
 
 // Admit implements [vgirpc.Admitter].
 func (h *Handshake) Admit(ctx context.Context, a *vgirpc.Admission) error {
+	return vgirpc.RefusedFor(vgirpc.RefusedHandshake, h.admit(ctx, a))
+}
+
+func (h *Handshake) admit(ctx context.Context, a *vgirpc.Admission) error {
 	var start [len(magic)]byte
 	if _, err := io.ReadFull(a.Conn, start[:]); err != nil {
 		a.Told = ctx.Err() == nil // it is gone

@@ -93,14 +93,17 @@ func (g *gateway) look() (string, bool) {
 }
 
 // start runs the gateway in front of two replicas until the test ends, and returns
-// its base URL once it answers for both.
-func (g *gateway) start(t *testing.T, replica1, replica2 int) string {
+// its base URL once it answers for both. edits change the configuration.
+func (g *gateway) start(t *testing.T, replica1, replica2 int, edits ...func(config []byte) []byte) string {
 	t.Helper()
 	path := g.find(t)
 	dir := t.TempDir()
 	port, admin := freePort(t), freePort(t)
 	config := filepath.Join(dir, g.config)
 	text := g.configure(t, map[string]int{"8080": port, "9901": admin, "9101": replica1, "9102": replica2})
+	for _, edit := range edits {
+		text = edit(text)
+	}
 	if err := os.WriteFile(config, text, 0o600); err != nil {
 		t.Fatal(err)
 	}

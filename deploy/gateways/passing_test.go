@@ -364,6 +364,7 @@ func TestHeadersAndPathReachTheWorkerAndIdentityDoesNot(t *testing.T) {
 		"X-Client-Cert-Chain-Verified", "X-Client-Cert-Error", "X-Client-Cert-Spiffe-Id",
 		"Tailscale-User-Login", "Tailscale-User-Name", "Tailscale-User-Profile-Pic",
 		"Tailscale-App-Capabilities", "Tailscale-Funnel-Request", "VGI-Forwarded-Iroh-Endpoint",
+		"X-SSL-Client-SHA256", "X-SSL-Client-S-DN", "Client-Cert", "Client-Cert-Chain",
 		"Forwarded", "X-Real-IP", "X_SSL_Client_Cert",
 	}
 	passed := []string{

@@ -20,6 +20,9 @@ import (
 var workerCommand []string
 
 func TestMain(m *testing.M) {
+	if behind := os.Getenv(asWorker); behind != "" {
+		serveWhoami(behind)
+	}
 	os.Exit(func() int {
 		if workerCommand = strings.Fields(os.Getenv("VGI_TEST_WORKER")); len(workerCommand) > 0 {
 			return m.Run()

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/pflag"
+
 	"github.com/vgirpc/vgirpc-go/httpserver"
 	"github.com/vgirpc/vgirpc-go/vgirpc"
 	"github.com/vgirpc/vgirpc-go/vgirpc/httpclient"
@@ -190,12 +192,14 @@ func TestFlagsThatMakeNoSense(t *testing.T) {
 }
 
 func ExampleOption() {
-	server, err := vgirpc.NewServer(vgirpc.ServerOptions{}, vgirpc.NewProtocol("example.Proxied", "1.0.0"))
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	// worker.Main in a program.
-	status := worker.Run(context.Background(), server, []string{"--version"}, workerproxy.Option())
-	fmt.Println(status)
+	// worker.Main(server, workerhttp.Option(httpserver.Options{}), workerproxy.Option())
+	// serves with these flags:
+	flags := pflag.NewFlagSet("worker", pflag.ContinueOnError)
+	workerproxy.Option().AddFlags(flags)
+	flags.VisitAll(func(f *pflag.Flag) { fmt.Println("--" + f.Name) })
+	// Output:
+	// --proxy-local
+	// --proxy-protocol
+	// --proxy-timeout
+	// --trusted-proxy
 }

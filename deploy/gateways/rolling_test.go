@@ -1,0 +1,304 @@
+package gateways_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/vgirpc/vgirpc-go/vgirpc"
+)
+
+// production builds the program that the image runs, once.
+var production = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "vgi-production")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "worker")
+	if out, err := exec.Command("go", "build", "-o", path, "../../examples/production").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building the worker: %w\n%s", err, out)
+	}
+	return path, nil
+})
+
+// An instance is a replica of the production worker: one process after the other
+// on one port.
+type instance struct {
+	program     string
+	dir         string
+	port, admin int
+	output      lockedBuffer
+	process     chan *os.Process // of one element: the current one, which ends with the test
+}
+
+// startInstance runs the worker until the test ends.
+func startInstance(t *testing.T) *instance {
+	t.Helper()
+	program, err := production()
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := &instance{program: program, dir: t.TempDir(), port: freePort(t), admin: freePort(t), process: make(chan *os.Process, 1)}
+	t.Cleanup(func() {
+		p := <-i.process
+		_ = p.Kill()
+		_, _ = p.Wait()
+		if t.Failed() {
+			t.Logf("output of the replica on port %d:\n%s", i.port, i.output.tail(8<<10))
+		}
+	})
+	i.process <- i.start(t)
+	i.await(t)
+	return i
+}
+
+// start runs a process on the replica's port.
+func (i *instance) start(t *testing.T) *os.Process {
+	t.Helper()
+	cmd := exec.Command(i.program,
+		"--http", strconv.Itoa(i.port), "--token-key", tokenKey, "--replicas", "2", "--access-log", filepath.Join(i.dir, "{pid}.log"),
+		"--admin", strconv.Itoa(i.admin), "--drain-delay", "2", "--drain-timeout", "20")
+	cmd.Stdout, cmd.Stderr = &i.output, &i.output
+	dieWithParent(cmd)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return cmd.Process
+}
+
+// url is where the replica is reached without the gateway.
+func (i *instance) url() string { return "http://127.0.0.1:" + strconv.Itoa(i.port) }
+
+// await waits until the replica answers.
+func (i *instance) await(t *testing.T) {
+	t.Helper()
+	poll(t, "the replica answers", func(ctx context.Context) bool { return health(ctx, i.url()) != "" })
+}
+
+// served are the processes of the replica that have served calls, by their logs.
+func (i *instance) served(t *testing.T) (pids []int) {
+	t.Helper()
+	logs, err := filepath.Glob(filepath.Join(i.dir, "*.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range logs {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pid, err := strconv.Atoi(strings.TrimSuffix(filepath.Base(path), ".log"))
+		if err == nil && bytes.Contains(text, []byte(`"convert"`)) && bytes.Contains(text, []byte(`"balance"`)) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// A restart replaces the process of a replica, as an operator does it.
+type restart func(t *testing.T, i *instance)
+
+// handOver starts the program anew with the sockets of the old process.
+func handOver(t *testing.T, i *instance) {
+	t.Helper()
+	before := <-i.process
+	i.process <- before
+	if err := before.Signal(syscall.SIGUSR2); err != nil {
+		t.Fatal(err)
+	}
+	_, err := before.Wait()
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-i.process
+	after := i.successor(t, before.Pid)
+	i.process <- after
+}
+
+// successor is the process that has taken over from one that has ended.
+func (i *instance) successor(t *testing.T, before int) *os.Process {
+	t.Helper()
+	var found *os.Process
+	poll(t, "another process has served calls", func(context.Context) bool {
+		for _, pid := range i.served(t) {
+			if pid != before && syscall.Kill(pid, 0) == nil {
+				p, err := os.FindProcess(pid)
+				found = p
+				return err == nil
+			}
+		}
+		return false
+	})
+	return found
+}
+
+// endAndStart tells the process to end, waits until it has, and starts another.
+// The gateway learns from its health check that it must not send calls any more.
+func endAndStart(t *testing.T, i *instance) {
+	t.Helper()
+	before := <-i.process
+	if err := before.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	state, err := before.Wait()
+	if err != nil || !state.Success() {
+		t.Errorf("the process ended with %v, %v", state, err)
+	}
+	i.process <- i.start(t)
+	i.await(t)
+}
+
+// readiness makes HAProxy ask the admin listeners of its replicas, as
+// docs/scale-out.md says, and four times as often, so that a test need not wait.
+func readiness(t *testing.T, config []byte, replicas []*instance) []byte {
+	t.Helper()
+	edits := []struct{ from, to string }{
+		{"option httpchk GET /health", "option httpchk\n    http-check send meth GET uri /readyz ver HTTP/1.1 hdr Host localhost"},
+		{"check inter 1s ", "check inter 250ms "},
+	}
+	for n, i := range replicas {
+		server := fmt.Sprintf("server r%d 127.0.0.1:%d", n+1, i.port)
+		edits = append(edits, struct{ from, to string }{server, server + " port " + strconv.Itoa(i.admin)})
+	}
+	text := string(config)
+	for _, e := range edits {
+		if !strings.Contains(text, e.from) {
+			t.Fatalf("haproxy.cfg has no %q", e.from)
+		}
+		text = strings.ReplaceAll(text, e.from, e.to)
+	}
+	return []byte(text)
+}
+
+// Two replicas behind a gateway are restarted one after the other while callers
+// call: unary, producers and exchanges, whose turns go to whichever replica is
+// next.
+func TestARollingRestartFailsNoCall(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name    string
+		gateway string
+		restart restart
+	}{
+		{"HAProxy, which asks whether a replica is ready: the replica ends, and is started again", "haproxy", endAndStart},
+		{"nginx, which does not ask: the sockets are handed over", "nginx", handOver},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			g := &gateways[slices.IndexFunc(gateways, func(g gateway) bool { return g.name == tt.gateway })]
+			g.find(t)
+			replicas := []*instance{startInstance(t), startInstance(t)}
+			base := g.start(t, replicas[0].port, replicas[1].port, func(config []byte) []byte {
+				if g.name != "haproxy" {
+					return config
+				}
+				return readiness(t, config, replicas)
+			})
+			l := startLoad(t, base, func(caller int, kind string, err error) {
+				t.Errorf("%s of caller %d failed: %v", kind, caller, err)
+			})
+			for n, i := range replicas {
+				poll(t, "the replica serves calls", func(context.Context) bool { return len(i.served(t)) == 1 })
+				tt.restart(t, i)
+				poll(t, "its next process serves calls", func(context.Context) bool { return len(i.served(t)) == 2 || t.Failed() })
+				if drained := strings.Count(i.output.tail(1<<20), "msg=drained "); drained != 1 || !strings.Contains(i.output.tail(1<<20), "cut=0") {
+					t.Errorf("replica %d said %d times that it has drained, or that calls were cut", n+1, drained)
+				}
+			}
+			l.stop()
+			for kind, n := range l.counts() {
+				if n == 0 {
+					t.Errorf("no %s was called", kinds[kind].name)
+				}
+			}
+			t.Logf("calls: %v, of %d requests", l.counts(), l.steps.Load())
+		})
+	}
+}
+
+// One replica is killed while each caller has a call there.
+func TestAKilledReplicaFailsTheCallsInFlightOnItAndNoOthers(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"nginx", "haproxy"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := &gateways[slices.IndexFunc(gateways, func(g gateway) bool { return g.name == name })]
+			g.find(t)
+			stays, goes := startInstance(t), startInstance(t)
+			base := g.start(t, stays.port, goes.port)
+
+			var mu sync.Mutex
+			failures := map[int][]error{}
+			gone := make(chan struct{})
+			l := startLoad(t, base, func(caller int, _ string, err error) {
+				mu.Lock()
+				failures[caller] = append(failures[caller], err)
+				mu.Unlock()
+				<-gone // what is sent after this is sent to a gateway whose replica is gone
+			})
+			poll(t, "both replicas serve calls", func(context.Context) bool {
+				return len(stays.served(t)) == 1 && len(goes.served(t)) == 1
+			})
+
+			p := <-goes.process
+			if err := p.Signal(syscall.SIGSTOP); err != nil {
+				t.Fatal(err)
+			}
+			// Whoever is sent there waits there, until everybody does.
+			last, still := int64(-1), 0
+			poll(t, "every caller has a call at that replica", func(context.Context) bool {
+				if now := l.steps.Load(); now != last {
+					last, still = now, 0
+				}
+				still++
+				return still == 25
+			})
+			mu.Lock()
+			if len(failures) > 0 {
+				t.Errorf("calls failed before: %v", failures)
+			}
+			mu.Unlock()
+			before := l.counts()
+			if err := p.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := p.Wait(); err != nil {
+				t.Fatal(err)
+			}
+			goes.process <- p
+			close(gone)
+			poll(t, "callers call again", func(context.Context) bool {
+				for kind, n := range l.counts() {
+					if n < before[kind]+20 {
+						return false
+					}
+				}
+				return true
+			})
+			l.stop()
+			if len(failures) == 0 {
+				t.Error("no call was in flight on the replica")
+			}
+			for caller, errs := range failures {
+				if len(errs) > 1 {
+					t.Errorf("caller %d had one call in flight, and these failed: %v", caller, errs)
+				}
+				typed, ok := errors.AsType[*vgirpc.Error](errs[0])
+				if !ok || typed.Code != vgirpc.Unavailable || !typed.Retryable() || vgirpc.IsRemote(errs[0]) {
+					t.Errorf("caller %d: %T %v: want one of code UNAVAILABLE that may be retried and that no server said", caller, errs[0], errs[0])
+				}
+			}
+			t.Logf("%d of %d callers lost a call", len(failures), callers)
+		})
+	}
+}
