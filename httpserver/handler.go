@@ -50,6 +50,7 @@ type Handler struct {
 	root         http.Handler
 	workspaces   workspaces
 	inFlight     atomic.Int64
+	stats        stats
 	now          func() time.Time
 	started      atomic.Bool
 }
@@ -222,7 +223,7 @@ func (h *Handler) route() error {
 	if h.pages != nil {
 		h.routePages(r)
 	}
-	h.root = h.metadataFirst(h.authenticated(h.callsFirst(r)))
+	h.root = h.addressLimited(h.metadataFirst(h.authenticated(h.callsFirst(h.watched(r, "")))))
 	if h.opts.CORS == nil {
 		h.root = h.signInFirst(h.root)
 		return nil
@@ -280,14 +281,13 @@ func (h *Handler) authenticated(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
+		began := h.begun()
 		id, err := h.opts.Auth.Authenticate(r)
 		if err != nil {
-			if !h.beginSignIn(w, r, err) {
-				h.refusals.Write(w, r, err)
-			}
+			h.refuseAuth(w, r, err, began)
 			return
 		}
-		if h.releases(w, r) {
+		if h.overLimit(w, r, &id) || h.releases(w, r) {
 			return
 		}
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), identityKey{}, &id)))

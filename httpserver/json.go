@@ -1,7 +1,6 @@
 package httpserver
 
 import (
-	"errors"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -33,6 +32,7 @@ func newJSONGateway(h *Handler) (*jsonGateway, error) {
 	}
 	var err error
 	g.guarded, err = jsoncall.Guard(jsoncall.GuardOptions{AllowedHosts: h.opts.JSON.Hosts}, http.HandlerFunc(g.serve))
+	g.guarded = h.watched(g.guarded, "")
 	return g, err
 }
 
@@ -47,7 +47,9 @@ func (g *jsonGateway) serve(w http.ResponseWriter, r *http.Request) {
 	q := g.h.newRequest(w, r, to)
 	codec, params, err := g.read(q)
 	if err != nil {
-		g.fail(q, refusalStatus(err), err)
+		status, err := jsonStatus(err)
+		g.fail(q, status, err)
+		q.refused(status, err)
 		return
 	}
 	defer g.h.land()
@@ -82,17 +84,6 @@ func (g *jsonGateway) read(q *request) (*jsoncall.Codec, *wire.Batch, error) {
 	return codec, params, err
 }
 
-// refusalStatus is the status of a request that never became a call.
-func refusalStatus(err error) int {
-	if refused, ok := errors.AsType[*statusError](err); ok {
-		return refused.status
-	}
-	if errors.Is(err, jsoncall.ErrTooLarge) {
-		return http.StatusRequestEntityTooLarge
-	}
-	return http.StatusBadRequest
-}
-
 // dispatch runs a call whose parameters were read.
 func (g *jsonGateway) dispatch(q *request, codec *jsoncall.Codec, params *wire.Batch) {
 	params.Meta = codec.Method().RequestMetadata()
@@ -116,6 +107,7 @@ func (g *jsonGateway) dispatch(q *request, codec *jsoncall.Codec, params *wire.B
 	status := q.status(d)
 	if err := d.Err(); err != nil {
 		announceError(q.w.Header(), status, err)
+		q.refusedByCore(d, status)
 	}
 	g.send(q, status, body)
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/vgirpc/vgirpc-go/auth"
+	"github.com/vgirpc/vgirpc-go/vgirpc"
 )
 
 // SignIn lets people in with a browser, and tells clients where tokens are to be
@@ -54,7 +55,7 @@ func (h *Handler) hostSignIn() error {
 		return errors.New("httpserver: option OAuth lets people sign in, and option Auth is missing: nobody would look at who they are")
 	}
 	h.opts.Challenge = s.Challenge()
-	h.signIn = s.Handler(h.opts.Auth)
+	h.signIn = h.watched(s.Handler(h.opts.Auth), vgirpc.RefusedSignIn)
 	h.opts.Auth = s.Authenticator(h.opts.Auth)
 	return nil
 }
@@ -65,10 +66,10 @@ func (h *Handler) signInFirst(next http.Handler) http.Handler {
 	if h.signIn == nil {
 		return next
 	}
-	proxy := h.opts.Prefix + "/_oauth/"
+	proxy, signIn := h.opts.Prefix+"/_oauth/", h.addressLimited(h.signIn)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if path := r.URL.EscapedPath(); strings.HasPrefix(path, proxy) && h.opts.OAuth.Owns(path) {
-			h.signIn.ServeHTTP(w, r)
+			signIn.ServeHTTP(w, r)
 			return
 		}
 		next.ServeHTTP(w, r)

@@ -4,11 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"time"
 
 	"github.com/vgirpc/vgirpc-go/auth"
+	"github.com/vgirpc/vgirpc-go/auth/ratelimit"
 	"github.com/vgirpc/vgirpc-go/external"
 	"github.com/vgirpc/vgirpc-go/httpserver/internal/seal"
 	"github.com/vgirpc/vgirpc-go/httpserver/internal/unauthorized"
@@ -103,6 +105,20 @@ type Options struct {
 	// MaxInFlight is how many calls run at once; further ones are refused with
 	// status 503. 0 is without limit.
 	MaxInFlight int
+
+	// AddressLimit bounds how often each address is served, whoever is calling.
+	// It looks at every request but those for health, before authentication, and
+	// is told of credentials that are not accepted. Further requests are refused
+	// with status 429. Off when nil.
+	AddressLimit *ratelimit.Addresses
+	// PrincipalLimit bounds how often each authenticated caller is served, each
+	// turn of a stream being a request. It needs Auth. Off when nil.
+	PrincipalLimit *ratelimit.Principals
+	// TrustedProxies are the networks of proxies whose X-Forwarded-For is
+	// believed: the last address in it that is not one of theirs is the client's,
+	// for limits and refusals. The identity of a caller never rests on it. Without
+	// them everything comes from where the connection does.
+	TrustedProxies []netip.Prefix
 }
 
 // CORS says which origins may call from a browser.
@@ -215,6 +231,14 @@ func (o *Options) validate() error {
 				return fmt.Errorf("option Sticky.EchoHeaders %q: want the name and value of an HTTP header", name)
 			}
 		}
+	}
+	for _, network := range o.TrustedProxies {
+		if !network.IsValid() || network.Bits() == 0 {
+			return fmt.Errorf("option TrustedProxies %v: want the network of a proxy, such as 10.0.0.0/8, and not everybody's", network)
+		}
+	}
+	if o.PrincipalLimit != nil && o.Auth == nil {
+		return errors.New("option PrincipalLimit: option Auth is missing: nobody would look at who is calling")
 	}
 	if strings.ContainsAny(o.Challenge, "\r\n") {
 		return errors.New("option Challenge: a header has one line")

@@ -120,6 +120,7 @@ func (w *movingWriter) setDeadline(at time.Time) {
 type guardedListener struct {
 	net.Listener
 	timeout   time.Duration
+	opts      *ServeOptions
 	slots     chan struct{} // nil: no limit
 	closeOnce sync.Once
 	closeErr  error
@@ -127,7 +128,7 @@ type guardedListener struct {
 }
 
 func newGuardedListener(l net.Listener, opts *ServeOptions) *guardedListener {
-	g := &guardedListener{Listener: l, timeout: opts.ProgressTimeout, closed: make(chan struct{})}
+	g := &guardedListener{Listener: l, opts: opts, timeout: opts.ProgressTimeout, closed: make(chan struct{})}
 	if opts.MaxConns > 0 {
 		g.slots = make(chan struct{}, opts.MaxConns)
 	}
@@ -231,6 +232,7 @@ func (c *guardedConn) SetReadDeadline(at time.Time) error {
 
 // Write writes in steps, each of which has the timeout.
 func (c *guardedConn) Write(p []byte) (done int, err error) {
+	c.listener.opts.reportHeader(c, p)
 	if c.listener.timeout == 0 {
 		return c.Conn.Write(p)
 	}

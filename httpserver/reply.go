@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"strconv"
@@ -51,6 +52,7 @@ func (q *request) deliver(d *vgirpc.Dispatch, reply *vgirpc.Reply, err error) {
 	status := q.status(d)
 	if err := d.Err(); err != nil {
 		announceError(q.w.Header(), status, err)
+		q.refusedByCore(d, status)
 	}
 	q.leaveSession()
 	q.send(status)
@@ -71,11 +73,11 @@ func announceError(out http.Header, status int, err error) {
 	if status == http.StatusOK {
 		out[headerRPCError] = valueTrue
 	}
-	if status != http.StatusServiceUnavailable {
+	if status != http.StatusServiceUnavailable && status != http.StatusTooManyRequests {
 		return
 	}
 	if info, ok := vgirpc.DetailOf[vgirpc.RetryInfo](err); ok {
-		out["Retry-After"] = []string{strconv.Itoa(max(1, int(info.RetryDelaySeconds)))}
+		out["Retry-After"] = []string{strconv.Itoa(max(1, int(math.Ceil(info.RetryDelaySeconds))))}
 	}
 }
 
@@ -169,10 +171,7 @@ func (s *sink) header(n int) {
 // refuse answers a request that never became a call, as an Arrow stream with the
 // error. The status is 400 when err has none of its own.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
-	status := http.StatusBadRequest
-	if refused, ok := errors.AsType[*statusError](err); ok {
-		status, err = refused.status, refused.err
-	}
+	status, err := statusOf(err)
 	out := w.Header()
 	batch := h.server.ErrorBatch(err, out[headerRequestID][0])
 	var body bytes.Buffer

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/vgirpc/vgirpc-go/httpserver/internal/encoding"
 	"github.com/vgirpc/vgirpc-go/httpserver/internal/session"
@@ -40,6 +41,7 @@ type request struct {
 	missing  bool   // what a pointer stands for could not be had
 	delivery vgirpc.Delivery
 	session  *session.Call // nil: there are no sessions
+	began    time.Time     // zero: nobody is told of refusals
 	sink     sink          // of the answer
 }
 
@@ -52,10 +54,14 @@ type target struct {
 
 type requestKey struct{}
 
-// Value returns the request for its key and asks the parent for the rest.
+// Value returns the request for its key and its headers for theirs, and asks the
+// parent for the rest.
 func (q *request) Value(key any) any {
-	if key == (requestKey{}) {
+	switch key {
+	case requestKey{}:
 		return q
+	case vgirpc.HeadersKey{}:
+		return q.r.Header
 	}
 	return q.Context.Value(key)
 }
@@ -100,8 +106,8 @@ func refusal(status int, format string, args ...any) *statusError {
 
 // newRequest returns a request with what is known of its caller.
 func (h *Handler) newRequest(w http.ResponseWriter, r *http.Request, to target) *request {
-	q := &request{Context: r.Context(), h: h, r: r, w: w, target: to}
-	q.peer = vgirpc.Peer{Kind: vgirpc.TransportHTTP, Addr: r.RemoteAddr, UID: -1, PID: -1}
+	q := &request{Context: r.Context(), h: h, r: r, w: w, target: to, began: h.begun()}
+	q.peer = vgirpc.Peer{Kind: vgirpc.TransportHTTP, Addr: r.RemoteAddr, UID: -1, GID: -1, PID: -1}
 	if id, ok := q.Context.Value(identityKey{}).(*vgirpc.Identity); ok {
 		q.peer.Identity = *id
 	}
@@ -126,6 +132,7 @@ func (q *request) begin() error {
 // end gives everything back: after a panic, too, the turn of the session.
 func (q *request) end() {
 	q.leaveSession()
+	q.h.stats.moved(q.body.n, q.delivery.WireOut)
 	if q.decoder != nil {
 		_ = q.decoder.Close() // never fails
 	}
@@ -278,7 +285,7 @@ func (q *request) readCall() error {
 	if err := q.announce(); err != nil {
 		return err
 	}
-	if err := q.take(q.route.Lifetime()); err != nil {
+	if err := q.take(q, q.route.Lifetime()); err != nil {
 		return err
 	}
 	return q.enter()
@@ -301,7 +308,7 @@ const mostTrailing = 64 << 10
 
 // take reads the batch, and the stream to its end. What is wrong with it as a
 // request becomes the call's error.
-func (q *request) take(life wire.Lifetime) error {
+func (q *request) take(ctx context.Context, life wire.Lifetime) error {
 	announced := q.req.Meta
 	if err := q.req.Read(q.ws.reader, q.noted, life); err != nil {
 		return q.unreadable(err)
@@ -320,7 +327,7 @@ func (q *request) take(life wire.Lifetime) error {
 		q.req.Meta = announced.With(wire.KeyProtocol, q.protocol)
 	}
 	var err error
-	q.release, err = q.req.Fetch(q, q.h.offload)
+	q.release, err = q.req.Fetch(ctx, q.h.offload)
 	q.missing = err != nil
 	return nil
 }

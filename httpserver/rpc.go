@@ -76,6 +76,9 @@ func (h *Handler) otherVerb(w http.ResponseWriter, r *http.Request, to target, n
 	}
 	w.Header()["Allow"] = []string{http.MethodPost}
 	http.Error(w, "calls are made with POST", http.StatusMethodNotAllowed)
+	h.report(w, r, refusedRequest{
+		status: http.StatusMethodNotAllowed, reason: vgirpc.RefusedVerb, who: identityOf(r), to: to, began: h.begun(),
+	})
 }
 
 func (h *Handler) hosts(protocol string) bool {
@@ -97,6 +100,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request, to target, answe
 	}
 	if err != nil {
 		h.refuse(w, r, err)
+		q.refused(statusOf(err))
 	}
 }
 
@@ -175,7 +179,7 @@ func (q *request) exchange() error {
 	if err != nil {
 		return err
 	}
-	if err := q.take(d.InputLifetime()); err != nil {
+	if err := q.take(d.Context(), d.InputLifetime()); err != nil {
 		q.leaveSession()
 		d.Abandon(err)
 		d.End(q.delivery)

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/vgirpc/vgirpc-go/vgirpc"
 )
 
 // ServeOptions are the limits of the connections of a [Server], and how it
@@ -48,6 +50,11 @@ type ServeOptions struct {
 	// SessionGrace is the time that closing the states of sticky sessions has,
 	// even when the shutdown's own is over. 2 s when 0.
 	SessionGrace time.Duration
+	// Refused, unless nil, is told of requests that no handler sees: ReportRefused
+	// of the vgirpc.Server. Those are requests over connections that have outlived
+	// their client's certificate, and, over HTTP/1.1 without TLS, those whose header
+	// is too large.
+	Refused func(ctx context.Context, refused *vgirpc.Refused)
 	// Logger receives what operators should see. slog.Default when nil.
 	Logger *slog.Logger
 }
@@ -267,6 +274,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.inFlight.enter()
 	defer s.inFlight.leave()
 	if r.TLS != nil && certificateEnds(w, r) {
+		s.opts.reportCertificate(r)
 		return
 	}
 	timeout := s.opts.ProgressTimeout

@@ -33,9 +33,9 @@ func connContext(ctx context.Context, conn net.Conn) context.Context {
 	}
 }
 
-// lastMinute is how long before the end of its client's certificate a connection
+// renewal is how long before the end of its client's certificate a connection
 // is not used any further.
-const lastMinute = time.Minute
+const renewal = time.Minute
 
 // certificateEnds refuses a request whose connection has outlived its client's
 // certificate, and reports whether it did so.
@@ -45,7 +45,7 @@ func certificateEnds(w http.ResponseWriter, r *http.Request) bool {
 		return false
 	}
 	left := time.Until(until)
-	if left > lastMinute {
+	if left > renewal {
 		return false
 	}
 	w.Header().Set("Connection", "close") // HTTP/2 makes a GOAWAY of it

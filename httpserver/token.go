@@ -100,7 +100,9 @@ func (q *request) resolve(meta wire.Metadata) (call *storedCall, state []byte, e
 		return nil, nil, errToken()
 	}
 	id, state := callID(plain[8:tokenHead]), plain[tokenHead:]
-	if call = q.h.calls.get(id, q.ws.aad); call == nil {
+	call = q.h.calls.get(id, q.ws.aad)
+	q.h.stats.looked(call != nil)
+	if call == nil {
 		if call = q.openCall(meta.Value(wire.KeyCallState)); call == nil || subtle.ConstantTimeCompare(call.id[:], id[:]) != 1 {
 			return nil, nil, errToken()
 		}

@@ -167,7 +167,7 @@ func (s *Server) admit(ctx context.Context, a *Admission) error {
 			return errors.Join(errClosing, err)
 		}
 		return &Error{
-			Code: DeadlineExceeded, Type: "AdmissionTimeout", Cause: err,
+			Code: DeadlineExceeded, Type: typeAdmissionTimeout, Cause: err,
 			Message: fmt.Sprintf("the connection was not admitted within %v", conns.AdmitTimeout),
 		}
 	}

@@ -430,6 +430,10 @@ func (d *Dispatch) Refused() bool { return d.refused }
 // Err is why the call failed, nil as long as it has not.
 func (d *Dispatch) Err() *Error { return d.err }
 
+// Context is the context of the call as its handler gets it, for what a driver does
+// in the call's place.
+func (d *Dispatch) Context() context.Context { return &d.ctx }
+
 // Method is what is being called, nil when the request named nothing that is
 // hosted.
 func (d *Dispatch) Method() *Method { return d.call.method }

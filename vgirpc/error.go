@@ -98,6 +98,11 @@ func (e *Error) Is(target error) bool {
 	return t.Code != "" && e.Kind == "" && e.Code == t.Code && t.Message == ""
 }
 
+// StackTrace is where the error was made, as runtime.Callers has it, the
+// innermost call first: of one by [Errorf], and of a panic. Nil where that is not
+// known.
+func (e *Error) StackTrace() []uintptr { return slices.Clone(e.stack) }
+
 // TypeName is the name of the error's type on the wire: Type, or "Error".
 func (e *Error) TypeName() string { return e.wireType() }
 

@@ -78,7 +78,7 @@ func filesErrorf(code Code, format string, args ...any) *Error {
 // errNoFiles refuses files where nothing can carry them.
 func errNoFiles() *Error {
 	return filesErrorf(FailedPrecondition,
-		"this connection cannot pass files: only a Unix socket can, without TLS and not through a pool; pipes, TCP and HTTP cannot")
+		"this connection cannot pass files: only a Unix socket can, without TLS; pipes, TCP and HTTP cannot")
 }
 
 // CarriesFiles implements [FileCarrier] for what it wraps.

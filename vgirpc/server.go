@@ -35,6 +35,9 @@ type ServerOptions struct {
 	Interceptors []Interceptor
 	// Observers watch every call, in order.
 	Observers []Observer
+	// RefusalObservers are told of requests and connections that never became a
+	// call, on every transport that knows of some.
+	RefusalObservers []RefusalObserver
 	// OnServeStart runs once for each transport kind before its first call is
 	// served. An error stops that transport from serving; it is tried again
 	// at the next attempt.
@@ -120,6 +123,7 @@ func (s *Server) Configure(change func(*ServerOptions)) error {
 	// What change appends must not reach the slices of NewServer's caller.
 	opts.Interceptors, opts.Observers = slices.Clone(opts.Interceptors), slices.Clone(opts.Observers)
 	opts.Conns.Admit = slices.Clone(opts.Conns.Admit)
+	opts.RefusalObservers = slices.Clone(opts.RefusalObservers)
 	change(&opts)
 	return s.setOptions(opts)
 }

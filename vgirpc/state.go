@@ -243,7 +243,7 @@ func (s *Server) Resume(ctx context.Context, snap *Snapshot, req *Request, reply
 	d := &Dispatch{handler: h}
 	d.call = Call{
 		server: s, dispatch: d, method: h.method, protocol: b.protocol, hash: b.hash, peer: req.Peer, meta: req.Meta,
-		streamID: snap.StreamID, requestID: snap.RequestID, budget: req.Budget,
+		streamID: snap.StreamID, requestID: snap.RequestID, budget: req.Budget, phase: PhaseTurn,
 	}
 	if req.ID != "" {
 		d.call.requestID = req.ID

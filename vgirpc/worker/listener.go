@@ -211,6 +211,10 @@ func (l *Listener) afterPause(err error) error {
 	return err
 }
 
+// Inherited reports whether the worker was started with the listener: whoever
+// connects meanwhile waits, or is served by the predecessor.
+func (l *Listener) Inherited() bool { return l.before != nil }
+
 // Resumed reports whether the connection that Accept returned last comes from the
 // predecessor.
 func (l *Listener) Resumed() bool { return l.resumed }

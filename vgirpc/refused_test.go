@@ -1,0 +1,155 @@
+package vgirpc_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/vgirpc/vgirpc-go/vgirpc"
+	"github.com/vgirpc/vgirpc-go/vgirpc/vgitest"
+)
+
+// refusals sends what it is told.
+type refusals chan vgirpc.Refused
+
+func (o refusals) RequestRefused(_ context.Context, r *vgirpc.Refused) { o <- *r }
+
+func TestAConnectionThatIsRefusedIsReportedOnce(t *testing.T) {
+	fails := func(err error) vgirpc.Admitter {
+		return admit(func(context.Context, *vgirpc.Admission) error { return err })
+	}
+	typed := &vgirpc.Error{Code: vgirpc.Unauthenticated, Kind: "handshake_failed", Message: "no"}
+	for _, tt := range []struct {
+		name string
+		opts vgirpc.ServerOptions
+		want vgirpc.Refused
+	}{
+		{"an error", admitting(fails(errors.New("secret"))), vgirpc.Refused{Reason: vgirpc.RefusedAdmission, Code: vgirpc.Unknown}},
+		{"an error of the protocol", admitting(fails(typed)), vgirpc.Refused{Reason: vgirpc.RefusedAdmission, Code: vgirpc.Unauthenticated, Kind: "handshake_failed"}},
+		{
+			"one that has a reason", admitting(fails(fmt.Errorf("admitter: %w", vgirpc.RefusedFor(vgirpc.RefusedHandshake, typed)))),
+			vgirpc.Refused{Reason: vgirpc.RefusedHandshake, Code: vgirpc.Unauthenticated, Kind: "handshake_failed"},
+		},
+		{"a caller who is known", admitting(admit(func(_ context.Context, a *vgirpc.Admission) error {
+			a.Vouch(vgirpc.Identity{Principal: "alice", Domain: "test", Authenticated: true, Claims: map[string]any{"k": "secret"}})
+			return errors.New("secret")
+		})), vgirpc.Refused{Reason: vgirpc.RefusedAdmission, Code: vgirpc.Unknown, Principal: "alice", Domain: "test"}},
+		{"a client behind a proxy", admitting(admit(func(_ context.Context, a *vgirpc.Admission) error {
+			a.Peer.Addr = "203.0.113.7:5"
+			return errors.New("secret")
+		})), vgirpc.Refused{Reason: vgirpc.RefusedAdmission, Code: vgirpc.Unknown, Client: "203.0.113.7:5"}},
+		{"OnConnect", vgirpc.ServerOptions{OnConnect: func(context.Context, *vgirpc.Peer) (context.Context, error) {
+			return nil, errors.New("secret")
+		}}, vgirpc.Refused{Reason: vgirpc.RefusedAdmission, Code: vgirpc.Unknown}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			told := make(refusals, 10)
+			tt.opts.RefusalObservers = []vgirpc.RefusalObserver{told}
+			s := newTarget(t, "tcp", tt.opts)
+			conn, err := net.Dial("tcp", s.addr.String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			tt.want.Transport, tt.want.Peer, tt.want.UID, tt.want.PID = vgirpc.TransportTCP, conn.LocalAddr().String(), -1, -1
+			client := vgirpc.NewClient(conn, vgirpc.ClientOptions{})
+			defer func() { _ = client.Close() }()
+			if _, err = vgitest.NewContract().Add.Call(t.Context(), client, vgitest.AddParams{A: 1, B: 2}); err == nil {
+				t.Error("it is served")
+			}
+			got := <-told
+			if got.Duration < 0 {
+				t.Errorf("duration %v", got.Duration)
+			}
+			got.Duration = 0
+			if diff := cmp.Diff(tt.want, got); diff != "" || len(told) != 0 {
+				t.Errorf("and %d more (-want +got):\n%s", len(told), diff)
+			}
+		})
+	}
+}
+
+func TestAConnectionThatIsServedIsNotReported(t *testing.T) {
+	told := make(refusals, 10)
+	s := newTarget(t, "unix", vgirpc.ServerOptions{RefusalObservers: []vgirpc.RefusalObserver{told}})
+	client, err := vgirpc.DialUnix(t.Context(), s.addr.String(), vgirpc.ClientOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := vgitest.NewContract().Add.Call(t.Context(), client, vgitest.AddParams{A: 1, B: 2}); err != nil {
+		t.Error(err)
+	}
+	if err := client.Close(); err != nil || len(told) != 0 {
+		t.Errorf("%v, %d reports", err, len(told))
+	}
+}
+
+func TestAConnectionThatIsNotAdmittedInTimeIsReportedAsThat(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		told := make(refusals, 10)
+		opts := admitting(admit(func(ctx context.Context, _ *vgirpc.Admission) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}))
+		opts.Conns.AdmitTimeout, opts.RefusalObservers = 3*time.Second, []vgirpc.RefusalObserver{told}
+		s, err := vgirpc.NewServer(opts, vgirpc.NewProtocol("test.Refused", ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := newListenerOf()
+		ctx, cancel := context.WithCancel(t.Context())
+		served := make(chan error, 1)
+		go func() { served <- s.Serve(ctx, socketless{l}) }()
+		near, far := net.Pipe()
+		l.conns <- far
+		want := vgirpc.Refused{
+			Transport: vgirpc.TransportTCP, Reason: vgirpc.RefusedAdmissionTimeout, Code: vgirpc.DeadlineExceeded, UID: -1, PID: -1, Duration: 3 * time.Second,
+		}
+		if diff := cmp.Diff(want, <-told); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+		_ = near.Close()
+		cancel()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// socketless is a listener in memory with an address of TCP.
+type socketless struct{ *listenerOf }
+
+func (socketless) Addr() net.Addr { return &net.TCPAddr{} }
+
+func TestTheReasonOfAnError(t *testing.T) {
+	for _, tt := range []struct {
+		err  error
+		want vgirpc.RefusedReason
+	}{
+		{errors.New("x"), vgirpc.RefusedOther},
+		{&vgirpc.Error{Code: vgirpc.Unauthenticated}, vgirpc.RefusedUnauthorized},
+		{&vgirpc.Error{Code: vgirpc.PermissionDenied}, vgirpc.RefusedInsufficientScope},
+		{&vgirpc.Error{Code: vgirpc.Unimplemented}, vgirpc.RefusedNotFound},
+		{&vgirpc.Error{Code: vgirpc.InvalidArgument, Kind: vgirpc.KindMethodNotImplemented}, vgirpc.RefusedNotFound},
+		{&vgirpc.Error{Code: vgirpc.FailedPrecondition, Kind: vgirpc.KindProtocolVersionMismatch}, vgirpc.RefusedVersion},
+		{&vgirpc.Error{Code: vgirpc.Unavailable, Kind: vgirpc.KindServerDraining}, vgirpc.RefusedDraining},
+		{&vgirpc.Error{Code: vgirpc.ResourceExhausted}, vgirpc.RefusedTooLarge},
+		{&vgirpc.Error{Code: vgirpc.ResourceExhausted, Details: []vgirpc.Detail{vgirpc.RetryInfo{}}}, vgirpc.RefusedBusy},
+		{&vgirpc.Error{Code: vgirpc.Unavailable}, vgirpc.RefusedBusy},
+		{&vgirpc.Error{Code: vgirpc.InvalidArgument}, vgirpc.RefusedMalformed},
+		{&vgirpc.Error{Code: vgirpc.DataLoss}, vgirpc.RefusedOther},
+		{vgirpc.RefusedFor(vgirpc.RefusedProxyHeader, &vgirpc.Error{Code: vgirpc.Unavailable}), vgirpc.RefusedProxyHeader},
+	} {
+		if got := vgirpc.ReasonRefused(tt.err); got != tt.want {
+			t.Errorf("%v: %s, want %s", tt.err, got, tt.want)
+		}
+	}
+	if err := vgirpc.RefusedFor(vgirpc.RefusedHandshake, nil); err != nil {
+		t.Errorf("no error becomes %v", err)
+	}
+}
