@@ -31,23 +31,19 @@ type fixture struct {
 	proofSecrets   string
 	proofSkew      int64
 	proofNoReplays bool
+	idpURL         string
+	resource       string
+	otelExport     string
 
 	storage storageFlags
 
 	flags *pflag.FlagSet
 }
 
-// missing are the options that ask for what the worker does not do yet. Most
-// others of sections 3 to 5 change nothing without them, and are accepted.
-var missing = map[string]string{
-	"http-pkce":   "browser sign-in is not available yet",
-	"otel-export": "OpenTelemetry is not available yet",
-}
-
 // readFixture reads the fixture's part of a command line. The worker's main
 // function reads all of it again: here other options, bad values of theirs and
 // requests for help are passed over. But what is found here decides which
-// server there is, and what is missing is told in plain words.
+// server there is.
 func readFixture(args []string) (*fixture, error) {
 	f := new(fixture)
 	flags := pflag.NewFlagSet("vgi-worker", pflag.ContinueOnError)
@@ -61,19 +57,13 @@ func readFixture(args []string) (*fixture, error) {
 }
 
 func (f *fixture) check() error {
-	var refused []string
-	f.flags.Visit(func(flag *pflag.Flag) {
-		if why := missing[flag.Name]; why != "" {
-			refused = append(refused, "--"+flag.Name+": "+why)
-		}
-	})
 	switch {
-	case len(refused) > 0:
-		return errors.New(strings.Join(refused, "; "))
 	case f.transportKind && f.hostedReverse:
 		return errors.New("--transport-kind-probe and --hosted-reverse exclude each other: they host different protocols")
-	case f.identity.value != identityOff && (f.flags.Changed("http-auth") || f.flags.Changed("http-proof")):
-		return errors.New("--identity has an authenticator of its own, and excludes --http-auth and --http-proof")
+	case f.identity.value != identityOff && slices.ContainsFunc(httpModes, f.flags.Changed):
+		return errors.New("--identity has an authenticator of its own, and excludes --" + strings.Join(httpModes, ", --"))
+	case f.flags.Changed("http-pkce") && (f.idpURL == "" || f.resource == ""):
+		return errors.New("--http-pkce needs --idp-url and --resource")
 	}
 	return nil
 }
@@ -106,12 +96,15 @@ func (f *fixture) AddFlags(flags *pflag.FlagSet) {
 }
 
 // httpModes are the flags that ask for HTTP behind an authenticator.
-var httpModes = []string{"http-auth", "http-proof"}
+var httpModes = []string{"http-auth", "http-proof", "http-pkce"}
 
 // Apply checks what only the whole command line shows, and asks for HTTP where
 // one of its modes was chosen. It runs before the option of package workerhttp.
-func (f *fixture) Apply(context.Context, *worker.Setup) error {
-	for _, other := range []string{"unix", "tcp", "http", "http-auth", "http-proof"} {
+func (f *fixture) Apply(_ context.Context, setup *worker.Setup) error {
+	if err := f.export(setup); err != nil {
+		return err
+	}
+	for _, other := range []string{"unix", "tcp", "http", "http-auth", "http-proof", "http-pkce"} {
 		if f.pipe && f.flags.Changed(other) {
 			return fmt.Errorf("--pipe and --%s exclude each other: a worker serves one transport", other)
 		}
@@ -126,6 +119,11 @@ func (f *fixture) Apply(context.Context, *worker.Setup) error {
 		if err := f.flags.Set("http", f.flags.Lookup(mode).Value.String()); err != nil {
 			return err
 		}
+		if mode == "http-pkce" {
+			if err := f.flags.Set("prefix", pkcePrefix); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
@@ -135,6 +133,7 @@ func (f *fixture) Apply(context.Context, *worker.Setup) error {
 func (f *fixture) addHTTPFlags(flags *pflag.FlagSet) {
 	flags.Uint16("http-auth", 0, "serve HTTP, on `PORT` if given, and refuse every call")
 	flags.Uint16("http-proof", 0, "serve HTTP, on `PORT` if given, to a proxy that proves itself")
+	flags.Uint16("http-pkce", 0, "serve HTTP, on `PORT` if given and below "+pkcePrefix+", behind a browser sign-in; refuse every call")
 	for _, mode := range httpModes {
 		worker.OptionalValue(flags, mode, "0")
 	}
@@ -153,10 +152,9 @@ func (f *fixture) addAuthFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&f.proofSecrets, "proof-secrets", "", "`KID:HEX,...` for --http-proof")
 	flags.Int64Var(&f.proofSkew, "proof-skew", 30, "`SECONDS` of clock skew that --http-proof allows")
 	flags.BoolVar(&f.proofNoReplays, "proof-no-replay-cache", false, "let --http-proof take a proof twice")
-	flags.Bool("http-pkce", false, "serve HTTP behind a browser sign-in: not available yet")
-	flags.String("idp-url", "", "`URL` of the identity provider of --http-pkce")
-	flags.String("resource", "", "`URL` of the resource of --http-pkce")
-	flags.String("otel-export", "", "write spans and metrics to `FILE`: not available yet")
+	flags.StringVar(&f.idpURL, "idp-url", "", "`URL` of the identity provider of --http-pkce")
+	flags.StringVar(&f.resource, "resource", "", "`URL` of the resource of --http-pkce")
+	flags.StringVar(&f.otelExport, exportFlag, "", "write spans and metrics to `FILE`")
 }
 
 // choice is the value of a flag that takes one of a few words; the first is its

@@ -36,8 +36,8 @@ func TestTheFixtureReadsItsPartOfTheCommandLine(t *testing.T) {
 
 func TestTheFixtureRefusesWhatIsNotThere(t *testing.T) {
 	for _, tt := range []struct{ args, want string }{
-		{"--http-pkce --idp-url x", "sign-in is not available"},
-		{"--otel-export x", "OpenTelemetry is not available"},
+		{"--http-pkce --idp-url x", "needs --idp-url and --resource"},
+		{"--otel-export", "needs an argument"},
 		{"--hosted-reverse --transport-kind-probe", "exclude each other"},
 		{"--compression lz4", "none, zstd"},
 		{"--proof-skew soon", "proof-skew"},

@@ -54,6 +54,8 @@ func (f *fixture) authenticate(o *httpserver.Options, id *identity.Identity) (er
 		o.Auth = auth.Func(refuse)
 	case f.flags.Changed("http-proof"):
 		o.Auth, err = f.proof()
+	case f.flags.Changed("http-pkce"):
+		err = f.signIn(o)
 	case f.stickyAuth:
 		o.Auth = auth.Func(byHeader)
 	}

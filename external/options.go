@@ -132,6 +132,8 @@ type Options struct {
 	// Logger is told of uploads, fetches and failed attempts, at DEBUG, with
 	// redacted URLs. Nobody is when nil.
 	Logger *slog.Logger
+	// Observers watch uploads and fetches, in order.
+	Observers []Observer
 }
 
 func (o Options) withDefaults() Options {
@@ -210,6 +212,7 @@ type Offload struct {
 	objects   spares        // memory of whole objects
 	chunks    spares        // and of ranges
 	zstd      *zstd.Encoder // nil unless objects are compressed with it
+	observers []Observer
 }
 
 var _ vgirpc.Offload = (*Offload)(nil)
@@ -228,7 +231,7 @@ func New(opts Options) (*Offload, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &Offload{opts: opts, policy: policy}
+	o := &Offload{opts: opts, policy: policy, observers: slices.Clone(opts.Observers)}
 	o.transport = &http.Transport{
 		DialContext:         policy.dial,
 		TLSClientConfig:     opts.TLS.Clone(), // nil stays nil
@@ -261,4 +264,7 @@ func (o *Offload) Close() error {
 	return nil
 }
 
-var errNoStore = errors.New("external: no storage is configured")
+var (
+	errNoStore  = errors.New("external: no storage is configured")
+	errPanicked = errors.New("external: the store panicked")
+)

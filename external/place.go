@@ -102,16 +102,9 @@ func (o *Offload) upload(
 	if err != nil {
 		return ref, 0, err
 	}
-	location, err := o.opts.Store.Upload(ctx, body, encoding)
-	if err == nil && location == "" {
-		err = errors.New("the store returned no URL")
-	}
+	location, err := o.store(ctx, body, encoding, int64(len(raw)))
 	if err != nil {
-		failed := vgirpc.Errorf(vgirpc.Unavailable, "ExternalLocation upload of %d bytes failed: %s", len(body), redactError(err))
-		if end := endOfContext(err); end != nil {
-			failed.Code, failed.Cause = vgirpc.CodeOf(end), end
-		}
-		return ref, 0, failed.WithType(typeLocation)
+		return ref, 0, err
 	}
 	if o.opts.Logger.Enabled(ctx, slog.LevelDebug) {
 		o.opts.Logger.LogAttrs(ctx, slog.LevelDebug, "batch externalized", slog.String("url", Redact(location)),
@@ -120,6 +113,27 @@ func (o *Offload) upload(
 	d.finish()
 	o.objects.give(raw) // the store has only borrowed it; one that failed may be sending it still
 	return vgirpc.ExternalRef{Location: location, SHA256: hex.EncodeToString(d.sum)}, int64(len(body)), nil
+}
+
+// store hands an object, of raw bytes before compression, to the store.
+func (o *Offload) store(ctx context.Context, body []byte, encoding string, raw int64) (location string, err error) {
+	t := Transfer{RawBytes: raw, StoredBytes: int64(len(body)), Compression: o.opts.Compression}
+	err = o.watched(ctx, &t, func(ctx context.Context) error {
+		location, err = o.opts.Store.Upload(ctx, body, encoding)
+		if err == nil && location == "" {
+			err = errors.New("the store returned no URL")
+		}
+		if err == nil {
+			t.URL = Redact(location)
+			return nil
+		}
+		failed := vgirpc.Errorf(vgirpc.Unavailable, "ExternalLocation upload of %d bytes failed: %s", len(body), redactError(err))
+		if end := endOfContext(err); end != nil {
+			failed.Code, failed.Cause = vgirpc.CodeOf(end), end
+		}
+		return failed.WithType(typeLocation)
+	})
+	return location, err
 }
 
 // serialize writes a cycle as one complete IPC stream, into memory that goes back

@@ -51,7 +51,13 @@ func (o *Offload) Resolve(
 			r.free()
 		}
 	}()
-	if err := r.attempts(ctx); err != nil {
+	t := Transfer{Fetch: true, Pointer: pointer.Meta, URL: Redact(location)}
+	err = o.watched(ctx, &t, func(ctx context.Context) error {
+		err := r.attempts(ctx)
+		t.RawBytes = r.size
+		return err
+	})
+	if err != nil {
 		return nil, func() {}, err
 	}
 	if onLog != nil {
@@ -74,6 +80,7 @@ type resolution struct {
 	expect   *wire.Schema
 
 	mem     intake
+	size    int64             // of the object, decoded
 	record  arrow.RecordBatch // holds the memory of data
 	data    *wire.Batch
 	logs    []wire.Metadata
@@ -145,13 +152,13 @@ func (r *resolution) attempt(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	size := len(raw)
+	r.size = int64(len(raw))
 	r.mem.done() // what it held stays counted for the batch made of it
 	if r.data != nil {
 		r.stamp(took)
 	}
 	r.o.opts.Logger.LogAttrs(ctx, slog.LevelDebug, "externalized batch fetched",
-		slog.String("url", Redact(r.location)), slog.Int("bytes", size), slog.Duration("took", took))
+		slog.String("url", Redact(r.location)), slog.Int64("bytes", r.size), slog.Duration("took", took))
 	return nil
 }
 

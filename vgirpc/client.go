@@ -30,6 +30,8 @@ type ClientOptions struct {
 	// Offload fetches what a pointer in an answer stands for (WIRE_PROTOCOL
 	// section 12). Typed calls fail on a pointer when nil; others return it.
 	Offload Offload
+	// Observers watch every call, in order.
+	Observers []ClientObserver
 }
 
 // LogMessage is a message from a method to its caller.
@@ -154,6 +156,9 @@ var (
 func NewClientOn(t Transport, opts ClientOptions) *Client {
 	if opts.Offload != nil {
 		t = resolver{t, opts.Offload}
+	}
+	if len(opts.Observers) > 0 {
+		t = &observed{t, slices.Clone(opts.Observers)}
 	}
 	return &Client{transport: t, opts: opts}
 }

@@ -294,7 +294,7 @@ func (t *streamTransport) next(req *ClientRequest, life wire.Lifetime) (*wire.Ba
 				t.tell(req.OnLog, b.Meta)
 			}
 		case wire.KindSHM:
-			fetched, err := t.shm.fetch(b)
+			fetched, err := t.shm.fetch(b, life)
 			if err == nil {
 				return fetched, nil
 			}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/zstd"
+	"golang.org/x/net/http/httpguts"
 
 	"github.com/vgirpc/vgirpc-go/vgirpc"
 	"github.com/vgirpc/vgirpc-go/wire"
@@ -305,11 +306,11 @@ func (t *Transport) deliver(
 		}
 		body.compress(enc)
 	}
-	resp, err := t.send(ctx, s, to, batch, body)
+	resp, err := t.send(ctx, s, to, req, batch, body)
 	if err == nil && resp.StatusCode == http.StatusUnsupportedMediaType && body.zstd && t.refusedZstd(ctx, resp.Header) {
 		_ = resp.Body.Close() // the refusal is understood
 		body.zstd = false
-		resp, err = t.send(ctx, s, to, batch, body) //nolint:bodyclose // the reply closes it
+		resp, err = t.send(ctx, s, to, req, batch, body) //nolint:bodyclose // the reply closes it
 	}
 	if err != nil {
 		return nil, err
@@ -359,8 +360,11 @@ func isArrow(h http.Header) bool {
 }
 
 // send sends one request and returns its response, whatever it is.
-func (t *Transport) send(ctx context.Context, s *Session, to *http.Request, batch *wire.Batch, body *requestBody) (*http.Response, error) {
+func (t *Transport) send(
+	ctx context.Context, s *Session, to *http.Request, req *vgirpc.ClientRequest, batch *wire.Batch, body *requestBody,
+) (*http.Response, error) {
 	out := to.WithContext(ctx)
+	carry(out, req.Batch.Meta)
 	token, err := t.dress(out, s, requestID(ctx, batch.Meta), body.zstd)
 	if err != nil {
 		return nil, err
@@ -378,6 +382,26 @@ func (t *Transport) send(ctx context.Context, s *Session, to *http.Request, batc
 		s.observe(token, resp.Header)
 	}
 	return resp, nil
+}
+
+// traced are the headers of W3C Trace Context and Baggage, by their metadata keys.
+var traced = [...]struct{ key, name string }{
+	{"traceparent", "Traceparent"}, {"tracestate", "Tracestate"}, {"baggage", "Baggage"},
+}
+
+// carry repeats the trace that the call's request belongs to in the headers of each
+// of its requests: gateways see it there, and the later requests of a stream have
+// it nowhere else.
+func carry(out *http.Request, meta wire.Metadata) {
+	if !meta.Has(traced[0].key) {
+		return
+	}
+	out.Header = maps.Clone(out.Header)
+	for _, t := range traced {
+		if value := meta.Value(t.key); value != "" && httpguts.ValidHeaderFieldValue(value) {
+			out.Header[t.name] = []string{value}
+		}
+	}
 }
 
 // dress gives a request headers of its own, where those of all requests are not

@@ -104,6 +104,7 @@ func (o *option) observe(setup *worker.Setup, p *providers) error {
 		opts.TracerProvider = p.traces
 		api.SetTracerProvider(p.traces)
 		setup.TraceOf(otel.TraceOf)
+		setup.SampledTraceOf(otel.SampledTraceOf)
 	}
 	if p.metrics != nil {
 		opts.MeterProvider = p.metrics

@@ -159,6 +159,7 @@ func TestACollectorGetsWhatAWorkerDoesWhenTheEnvironmentNamesOne(t *testing.T) {
 }
 
 func TestWhatTheEnvironmentSaysOfTelemetryHolds(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name    string
 		env     []string

@@ -178,8 +178,10 @@ func TestACallFromPythonThroughAGatewayToAWorkerAndItsStorageIsOneTrace(t *testi
 		what         string
 		span, parent span
 	}{
-		{"the call", echo[0], root[0]}, {"the other call", small[0], root[0]},
-		{"the worker's upload", up[0], echo[0]}, {"the caller's fetch", down[0], root[0]},
+		{"the call", echo[0], root[0]},
+		{"the other call", small[0], root[0]},
+		{"the worker's upload", up[0], echo[0]},
+		{"the caller's fetch", down[0], root[0]},
 	} {
 		if tt.span.trace != root[0].trace || tt.span.parent != tt.parent.id {
 			t.Errorf("%s is %+v, want it below %+v", tt.what, tt.span, tt.parent)
