@@ -164,7 +164,7 @@ func (d *Dispatch) placeIn(
 	o Offload, schema *wire.Schema, cycle []wire.Batch, budget int64,
 ) (placed []wire.Batch, uploaded int64, err error) {
 	if o == nil || d.err != nil || len(cycle) == 0 {
-		return cycle, 0, nil //nolint:nilerr // what failed goes out as it is
+		return cycle, 0, nil // what failed goes out as it is
 	}
 	defer func() {
 		if p := recover(); p != nil { // in a store of the program's own
