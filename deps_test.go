@@ -29,14 +29,21 @@ var everywhere = []ban{
 		"the one cast that it is wanted for doubles the binary: internal/cast does it",
 	},
 	{[]string{"github.com/apache/arrow-go/v18/arrow/flight/..."}, "another protocol"},
-	{[]string{"expvar", "net/http/pprof"}, "being imported opens a route"},
+	{[]string{"net/http/pprof"}, "being imported opens a route"},
 }
 
-// A ban that holds for every package but the drivers of clouds, which bring it
-// along.
+// A ban that holds for every package but those that bring it along: the drivers of
+// clouds, and the exporters of telemetry.
 var (
 	noGRPC = ban{[]string{"google.golang.org/grpc/..."}, "another protocol"}
-	clouds = []string{"external/blobstore", "external/s3store", "external/gcsstore", "external/azurestore", "external/storetest"}
+	clouds = []string{
+		"external/blobstore", "external/s3store", "external/gcsstore", "external/azurestore", "external/storetest", "auth/spiffe/workload", "vgirpc/worker/workerspiffe",
+		"vgirpc/worker/workerotel", // whose exporter speaks it, where the environment says so
+	}
+	// The client of Prometheus brings expvar along: nobody here serves the mux that
+	// it puts its route on.
+	noExpvar = ban{[]string{"expvar"}, "being imported opens a route"}
+	metrics  = []string{"observability/prom", "vgirpc/worker/workeradmin", "vgirpc/worker/workerotel"}
 )
 
 // What must not reach those who serve or call over byte streams alone.
@@ -83,14 +90,19 @@ var rooms = []room{
 	{"vgirpc/internal/...", []string{"wire/...", "vgirpc/internal/..."}, light(noFlags, noTesting)},
 	{"vgirpc", []string{"wire/...", "vgirpc/internal/..."}, light(noFlags, noTesting)},
 	{"vgirpc/vgitest", []string{"wire/...", "vgirpc"}, light(noFlags)},
-	{"vgirpc/worker", []string{"wire", "vgirpc", "observability"}, light(noTesting)},
+	{"internal/bucket", nil, light(noFlags, noTesting)},
+	{"auth/ratelimit", []string{"vgirpc", "internal/bucket"}, light(noFlags, noTesting)},
+	{"vgirpc/worker", []string{"wire", "vgirpc", "observability", "auth/ratelimit"}, light(noTesting)},
 	{"vgirpc/subprocess", []string{"wire", "vgirpc"}, light(noFlags, noTesting)},
 	{"shm", []string{"wire/...", "vgirpc"}, light(noFlags, noTesting)},
 	{"vgirpc/pool", []string{"wire", "vgirpc"}, light(noFlags, noTesting)},
 	{"vgirpc/launch", []string{"wire", "vgirpc"}, light(noTesting)},
-	{"vgirpc/dial", []string{"vgirpc", "vgirpc/httpclient", "vgirpc/subprocess", "vgirpc/launch"}, http(noFlags, noTesting)},
+	{"vgirpc/dial", []string{"vgirpc", "vgirpc/httpclient", "vgirpc/subprocess", "vgirpc/launch", "auth/socket"}, http(noFlags, noTesting)},
+	{"auth/socket", []string{"vgirpc"}, light(noFlags, noTesting)},
+	{"auth/socket/sockettls", []string{"vgirpc", "auth/socket"}, []ban{noHTTP, noTelemetry, noCloud, noTokens, noFlags, noTesting}},
 	// HTTP, and what goes with it: linked by the main that names it.
 	{"auth/jwt", []string{"vgirpc", "auth/..."}, []ban{noTelemetry, noCloud, noFlags, noTesting}},
+	{"auth/oauth", []string{"vgirpc", "auth"}, []ban{noTelemetry, noCloud, noFlags, noTesting}},
 	{"auth/...", []string{"vgirpc", "auth/..."}, http(noFlags, noTesting)},
 	{"external/blobstore", []string{"wire/...", "vgirpc", "external/..."}, []ban{noFlags, noTesting}},
 	{"external/s3store", []string{"wire/...", "vgirpc", "external/..."}, []ban{noFlags, noTesting}},
@@ -100,13 +112,56 @@ var rooms = []room{
 	{"external/internal/server", []string{"external/..."}, nil},
 	{"external/...", []string{"wire/...", "vgirpc", "external/..."}, http(noFlags, noTesting)},
 	{"httpserver/internal/...", []string{"wire/...", "vgirpc", "auth", "httpserver/internal/..."}, http(noFlags, noTesting)},
-	{"httpserver", []string{"wire/...", "vgirpc", "auth", "auth/proof", "external", "httpserver/internal/..."}, http(noFlags, noTesting)},
+	{"httpserver", []string{"wire/...", "vgirpc", "auth", "auth/peer", "auth/proof", "auth/ratelimit", "external", "httpserver/internal/..."}, http(noFlags, noTesting)},
 	{"vgirpc/httpclient/...", []string{"wire/...", "vgirpc", "vgirpc/httpclient/..."}, http(noFlags, noTesting)},
-	{"vgirpc/worker/workerhttp", []string{"vgirpc", "vgirpc/worker", "httpserver", "external", "auth", "auth/grant", "auth/identity"}, http(noTesting)},
+	{"vgirpc/worker/workerhttp", []string{"vgirpc", "vgirpc/worker", "httpserver", "external", "auth", "auth/grant", "auth/identity", "auth/proof", "auth/ratelimit"}, http(noTesting)},
+	{
+		"vgirpc/worker/workeroauth",
+		[]string{"vgirpc", "vgirpc/worker", "httpserver", "auth", "auth/jwt", "auth/oauth"},
+		[]ban{noTelemetry, noCloud, noTesting},
+	},
+	{"vgirpc/worker/workerauth", []string{"vgirpc", "vgirpc/worker", "auth", "auth/mtls", "auth/socket/..."}, http(noTesting)},
+	{
+		"vgirpc/worker/workeridentity", // evidence of SPIFFE IDs needs their library, which has keys of its own
+		[]string{"vgirpc", "vgirpc/worker", "vgirpc/worker/workerhttp", "httpserver", "auth", "auth/..."},
+		[]ban{noTelemetry, noCloud, noTesting},
+	},
+	{
+		"vgirpc/worker/workerspiffe",
+		[]string{"auth/spiffe/workload", "vgirpc/worker/workeridentity"},
+		[]ban{noTelemetry, noCloud, noTesting},
+	},
+	{"vgirpc/worker/workerproxy", []string{"vgirpc", "vgirpc/worker", "auth/proxyproto"}, http(noTesting)},
 	{"vgirpc/worker/workerstorage", []string{"vgirpc", "vgirpc/worker", "external", "external/localstore"}, http(noTesting)},
-	{"observability", []string{"vgirpc"}, light(noFlags, noTesting)},
+	{"observability", []string{"vgirpc", "internal/bucket"}, light(noFlags, noTesting)},
+	{"observability/otel", []string{"wire", "vgirpc", "external"}, []ban{noCloud, noTokens, noFlags, noTesting}},
+	{
+		"vgirpc/worker/workerotel",
+		[]string{"vgirpc", "vgirpc/worker", "observability/otel", "external", "auth/peer"},
+		[]ban{noCloud, noTokens, noTesting},
+	},
+	{
+		"observability/prom", []string{"vgirpc"},
+		[]ban{noCloud, noTokens, noFlags, noTesting, {[]string{"go.opentelemetry.io/...", "github.com/getsentry/..."}, "other observers"}},
+	},
+	{"observability/admin", nil, http(noFlags, noTesting)},
+	{
+		"observability/sentry", []string{"wire", "vgirpc"},
+		[]ban{noCloud, noTokens, noFlags, noTesting, {[]string{"go.opentelemetry.io/...", "github.com/prometheus/..."}, "other observers"}},
+	},
+	{
+		"vgirpc/worker/workeradmin",
+		[]string{"vgirpc", "vgirpc/worker", "external", "observability/admin", "observability/prom"},
+		[]ban{noCloud, noTokens, noTesting, {[]string{"go.opentelemetry.io/...", "github.com/getsentry/..."}, "other observers"}},
+	},
+	{
+		"vgirpc/worker/workersentry",
+		[]string{"vgirpc", "vgirpc/worker", "observability/sentry"},
+		[]ban{noCloud, noTokens, noTesting, {[]string{"go.opentelemetry.io/...", "github.com/prometheus/..."}, "other observers"}},
+	},
 	{"examples/hello/...", []string{"vgirpc", "vgirpc/worker", "vgirpc/subprocess", "examples/hello/..."}, light(noTesting)},
 	{"examples", nil, nil}, // only tests, which run the examples
+	{"examples/production/...", []string{"vgirpc", "vgirpc/worker/...", "examples/production/..."}, []ban{noCloud, noTesting}},
 	{"examples/tool", []string{"vgirpc", "vgirpc/worker", "vgirpc/subprocess"}, light(noTesting)},
 	{"examples/dataframes", []string{"vgirpc", "vgirpc/worker"}, light(noTesting)},
 	{"examples/duckdb", []string{"vgirpc", "vgirpc/worker"}, light(noTesting)},
@@ -122,6 +177,8 @@ var rooms = []room{
 	{"bench/...", []string{"..."}, nil},
 	{"deploy/...", []string{"..."}, nil},
 	{"fuzz", []string{"..."}, nil},
+	{"internal/pyref", nil, light(noFlags)}, // only for tests
+	{"internal/oidctest", nil, nil},         // as well
 }
 
 // goPackage is what go list says of a package.
@@ -212,6 +269,9 @@ func TestEveryPackageKeepsToItsRoom(t *testing.T) {
 				}
 			}
 			bans := slices.Concat(everywhere, rooms[i].bans)
+			if !slices.Contains(metrics, name) {
+				bans = append(bans, noExpvar)
+			}
 			if !slices.Contains(clouds, name) {
 				bans = append(bans, noGRPC)
 			}

@@ -680,31 +680,3 @@ func TestCloseLeavesNothingBehind(t *testing.T) {
 		}
 	}
 }
-
-func BenchmarkAuthenticate(b *testing.B) {
-	key := newSigner(b, "k", "ES256")
-	a := newAuthenticator(b, jwt.Options{Issuers: []jwt.Issuer{{Name: issuerName, JWKS: keys(b, key)}}})
-	b.Run("the same token", func(b *testing.B) {
-		r := bearer(key.token(b, nil))
-		b.ReportAllocs()
-		for b.Loop() {
-			if _, err := a.Authenticate(r); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-	b.Run("another token each time", func(b *testing.B) {
-		var requests []*http.Request
-		for i := range 5000 { // more than are remembered
-			requests = append(requests, bearer(key.token(b, map[string]any{"jti": i})))
-		}
-		i := 0
-		b.ReportAllocs()
-		for b.Loop() {
-			if _, err := a.Authenticate(requests[i%len(requests)]); err != nil {
-				b.Fatal(err)
-			}
-			i++
-		}
-	})
-}

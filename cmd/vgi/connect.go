@@ -40,6 +40,7 @@ type connection struct {
 	verbose            bool
 	logLevel           string
 	noLogin            bool
+	shake              handshake
 }
 
 func (c *connection) register(fs *pflag.FlagSet) {
@@ -54,6 +55,7 @@ func (c *connection) register(fs *pflag.FlagSet) {
 	fs.StringVar(&c.caCert, "cacert", "", "`FILE` with the certificates of the authorities to trust, in PEM (default those of the system)")
 	fs.StringVar(&c.cert, "cert", "", "`FILE` with the client's certificate, in PEM")
 	fs.StringVar(&c.key, "key", "", "`FILE` with its private key, in PEM")
+	c.shake.register(fs)
 	fs.StringVar(&c.serverName, "server-name", "", "`NAME` that the server's certificate must have (default that of the URL)")
 	fs.BoolVarP(&c.insecure, "insecure", "k", false, "do not check the server's certificate")
 	fs.Var(&c.maxResponse, "max-response-bytes", "most bytes to take of one answer, such as 64MiB (default 256MiB)")
@@ -130,6 +132,9 @@ func (c *connection) check(target string) error {
 			return usagef("%s is for %s alone", f.name, f.want)
 		}
 	}
+	if err := c.shake.check(target); err != nil {
+		return err
+	}
 	switch {
 	case c.connectTimeout <= 0:
 		return usagef("--connect-timeout %v: want more than nothing", c.connectTimeout)
@@ -161,6 +166,9 @@ func (c *connection) options(target string, w io.Writer) (dial.Options, error) {
 	opts.Client = vgirpc.ClientOptions{OnLog: onLog, Offload: offload}
 	opts.Client.Limits = wire.Limits{MaxMessageBytes: int64(c.maxResponse)}
 	opts.Proxy = c.proxy
+	if opts.Handshake, err = c.shake.client(); err != nil {
+		return opts, err
+	}
 	if c.verbose {
 		opts.Process.Stderr = w
 	}

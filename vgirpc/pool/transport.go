@@ -9,13 +9,53 @@ import (
 	"github.com/vgirpc/vgirpc-go/wire"
 )
 
-var _ vgirpc.Transport = (*Pool)(nil)
+var _ vgirpc.FileCarrier = (*Pool)(nil)
+
+// CarriesFiles implements [vgirpc.FileCarrier] as the pool's connections do. While
+// none is open it says that it does: the one that the call gets is asked again.
+func (p *Pool) CarriesFiles() error {
+	p.mu.Lock()
+	var one *conn
+	for one = range p.all {
+		break
+	}
+	p.mu.Unlock()
+	if one == nil {
+		return nil
+	}
+	return carriesFiles(one.t)
+}
+
+// takesFiles gives c back when it cannot carry the request's files.
+func (p *Pool) takesFiles(c *conn, req *vgirpc.ClientRequest) error {
+	if len(req.Files) == 0 {
+		return nil
+	}
+	err := carriesFiles(c.t)
+	if err != nil {
+		p.done(c, nil) // nothing was sent on it
+	}
+	return err
+}
+
+func carriesFiles(t vgirpc.Transport) error {
+	if carrier, ok := t.(vgirpc.FileCarrier); ok {
+		return carrier.CarriesFiles()
+	}
+	return &vgirpc.Error{
+		Code: vgirpc.FailedPrecondition, Type: "FilesError",
+		Message: "the pool's connections cannot pass files: only a Unix socket can, without TLS",
+	}
+}
 
 // Call implements [vgirpc.Transport]. The connection is in use until the result
 // is released.
 func (p *Pool) Call(ctx context.Context, req *vgirpc.ClientRequest) (*wire.Batch, func(), error) {
 	c, err := p.acquire(ctx)
 	if err != nil {
+		return nil, nil, err
+	}
+	if err := p.takesFiles(c, req); err != nil {
 		return nil, nil, err
 	}
 	returned := false
@@ -35,6 +75,9 @@ func (p *Pool) Call(ctx context.Context, req *vgirpc.ClientRequest) (*wire.Batch
 func (p *Pool) Open(ctx context.Context, req *vgirpc.ClientRequest) (vgirpc.TurnStream, error) {
 	c, err := p.acquire(ctx)
 	if err != nil {
+		return nil, err
+	}
+	if err := p.takesFiles(c, req); err != nil {
 		return nil, err
 	}
 	returned := false
@@ -148,6 +191,10 @@ type onClient struct{ *vgirpc.Client }
 func (c onClient) Call(ctx context.Context, req *vgirpc.ClientRequest) (*wire.Batch, func(), error) {
 	return c.CallBatch(ctx, req.Method, &req.Batch)
 }
+
+// CarriesFiles implements [vgirpc.FileCarrier]: the client, which finds them in the
+// context of the call, refuses what it cannot pass.
+func (onClient) CarriesFiles() error { return nil }
 
 // Open implements [vgirpc.Transport].
 func (c onClient) Open(ctx context.Context, req *vgirpc.ClientRequest) (vgirpc.TurnStream, error) {

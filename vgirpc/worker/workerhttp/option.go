@@ -45,8 +45,9 @@ type Options struct {
 	Configure func(ctx context.Context, handler *httpserver.Options) error
 	// Connect, unless nil, has the last word about Serve.
 	Connect func(ctx context.Context, serve *httpserver.ServeOptions) error
-	// Proofs are gates of Auth whose figures are reported with the worker's.
-	Proofs []*proof.Gate
+	// Proofs, unless nil, returns the gates of Auth whose figures are reported with
+	// the worker's. It runs once, behind Configure.
+	Proofs func() []*proof.Gate
 	// Wrap, unless nil, returns a handler around h. To be drained, it has to
 	// have the methods Drain and Shutdown of h.
 	Wrap func(h *httpserver.Handler) http.Handler
@@ -98,7 +99,11 @@ func (o *option) build(ctx context.Context, s *vgirpc.Server, t *transport) erro
 		return err
 	}
 	t.handler = h
-	measure(t.setup, h, o.opts.Proofs)
+	var gates []*proof.Gate
+	if o.opts.Proofs != nil {
+		gates = o.opts.Proofs()
+	}
+	measure(t.setup, h, gates)
 	var outermost http.Handler = h
 	if o.opts.Wrap != nil {
 		outermost = o.opts.Wrap(h)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -47,6 +48,7 @@ type Option struct {
 	setup   *worker.Setup
 	plugged bool
 	sources sources
+	gates   []*proof.Gate // one, or none
 
 	leeway, skew               float64
 	jwksURL                    string
@@ -72,6 +74,13 @@ func (o *Option) In(http workerhttp.Options) workerhttp.Options {
 	http.Prepare = inTurn(http.Prepare, o.prepare)
 	http.Configure = inTurn(http.Configure, o.guard)
 	http.Connect = inTurn(http.Connect, o.connect)
+	before := http.Proofs
+	http.Proofs = func() (gates []*proof.Gate) {
+		if before != nil {
+			gates = before()
+		}
+		return append(slices.Clip(gates), o.gates...)
+	}
 	return http
 }
 
@@ -319,6 +328,7 @@ func (o *Option) guard(ctx context.Context, handler *httpserver.Options) error {
 	if err != nil {
 		return fmt.Errorf("--proxy-proof: %w", err)
 	}
+	o.gates = []*proof.Gate{gate}
 	if handler.Auth, err = gate.Guard(handler.Auth); err != nil {
 		return fmt.Errorf("--proxy-proof: %w", err)
 	}

@@ -12,11 +12,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -82,7 +84,7 @@ func workerMain(how string) {
 }
 
 // readiness is an option that tells on standard error what the worker waits for,
-// on SIGHUP.
+// and how many proofs it has seen, on SIGHUP.
 type readiness struct{}
 
 // AddFlags declares nothing.
@@ -91,11 +93,21 @@ func (readiness) AddFlags(*pflag.FlagSet) {}
 // Apply makes SIGHUP the question.
 func (readiness) Apply(_ context.Context, setup *worker.Setup) error {
 	setup.OnReload(func(ctx context.Context) error {
-		text := "READINESS:"
+		text := []string{"READINESS:"}
 		for _, r := range setup.CheckReady(ctx) {
-			text += fmt.Sprintf(" %s=%t", r.Name, r.Err == nil)
+			text = append(text, fmt.Sprintf("%s=%t", r.Name, r.Err == nil))
 		}
-		_, err := fmt.Fprintln(os.Stderr, text)
+		for _, m := range setup.Measures() {
+			if m.Name == "proofs_total" {
+				m.Read(func(outcome string, n float64) {
+					if n > 0 {
+						text = append(text, fmt.Sprintf("%s=%v", outcome, n))
+					}
+				})
+			}
+		}
+		slices.Sort(text[1:])
+		_, err := fmt.Fprintln(os.Stderr, strings.Join(text, " "))
 		return err
 	})
 	return nil
@@ -121,7 +133,7 @@ func newIssuer(t *testing.T) *issuer {
 	}
 	i := &issuer{key: key}
 	b64 := base64.RawURLEncoding.EncodeToString
-	i.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	i.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var answer any = map[string]string{"issuer": i.URL, "jwks_uri": i.URL + "/jwks"}
 		switch {
 		case i.down.Load():
@@ -133,6 +145,7 @@ func newIssuer(t *testing.T) *issuer {
 		}
 		_ = json.NewEncoder(w).Encode(answer)
 	}))
+	i.Start()
 	t.Cleanup(i.Close)
 	return i
 }
@@ -141,9 +154,7 @@ func newIssuer(t *testing.T) *issuer {
 func (i *issuer) token(t *testing.T, claims jwt.MapClaims) string {
 	t.Helper()
 	all := jwt.MapClaims{"iss": i.URL, "aud": audience, "sub": "ann", "exp": time.Now().Add(time.Hour).Unix()}
-	for name, value := range claims {
-		all[name] = value
-	}
+	maps.Copy(all, claims)
 	token := jwt.NewWithClaims(jwt.SigningMethodES256, all)
 	token.Header["kid"] = "k"
 	text, err := token.SignedString(i.key)
@@ -218,23 +229,38 @@ type outcome struct {
 	Reason string
 }
 
+// await is the next line of standard error that has a text.
+func (w *running) await(t *testing.T, text string) string {
+	t.Helper()
+	after := time.After(patience)
+	for {
+		select {
+		case line, open := <-w.lines:
+			if strings.Contains(line, text) {
+				return line
+			}
+			if !open {
+				t.Fatal("the worker has ended")
+			}
+		case <-after:
+			t.Fatalf("the worker does not say %q", text)
+		}
+	}
+}
+
+// ask is what the worker says of itself.
+func (w *running) ask(t *testing.T) string {
+	t.Helper()
+	if err := w.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	return w.await(t, "READINESS:")
+}
+
 // call calls whoami with a header.
 func (w *running) call(t *testing.T, header http.Header) outcome {
 	t.Helper()
-	c, err := httpclient.Dial(t.Context(), "http://127.0.0.1:"+w.port, httpclient.Options{Header: header, MaxResponseBytes: -1}, vgirpc.ClientOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = c.Close() }()
-	who, err := whoami.Call(t.Context(), c, vgirpc.None{})
-	if err == nil {
-		return outcome{Who: who}
-	}
-	refused, _ := errors.AsType[*httpclient.UnauthorizedError](err)
-	if refused == nil {
-		return outcome{Code: vgirpc.CodeOf(err)}
-	}
-	return outcome{Code: vgirpc.CodeOf(err), Reason: refused.Reason}
+	return ask(t, "http://127.0.0.1:"+w.port, httpclient.Options{Header: header})
 }
 
 const secretHex = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
@@ -266,6 +292,7 @@ const (
 )
 
 func TestWhoIsLetInByFlags(t *testing.T) {
+	t.Parallel()
 	idp := newIssuer(t)
 	tokens := []string{"--jwt-issuer", idp.URL, "--jwt-allow-http", "--jwt-audience", audience}
 	files := []string{"--bearer-tokens", file(t, "s3cret bob\n")}
@@ -293,36 +320,48 @@ func TestWhoIsLetInByFlags(t *testing.T) {
 		{"a token", [][]string{tokens}, nil, bearer(idp.token(t, nil)), outcome{Who: ann}},
 		{"no token", [][]string{tokens}, nil, nil, outcome{Code: vgirpc.Unauthenticated, Reason: "missing_credential"}},
 		{
-			"a token for another", [][]string{tokens},
-			nil, bearer(idp.token(t, jwt.MapClaims{"aud": "x"})), outcome{Code: vgirpc.Unauthenticated, Reason: "invalid_credential"},
+			"a token for another",
+			[][]string{tokens},
+			nil, bearer(idp.token(t, jwt.MapClaims{"aud": "x"})),
+			outcome{Code: vgirpc.Unauthenticated, Reason: "invalid_credential"},
 		},
 		{
-			"a token that has just expired", [][]string{tokens, {"--jwt-leeway", "60"}},
-			nil, bearer(idp.token(t, jwt.MapClaims{"exp": time.Now().Add(-20 * time.Second).Unix()})), outcome{Who: ann},
+			"a token that has just expired",
+			[][]string{tokens, {"--jwt-leeway", "60"}},
+			nil, bearer(idp.token(t, jwt.MapClaims{"exp": time.Now().Add(-20 * time.Second).Unix()})),
+			outcome{Who: ann},
 		},
 		{
-			"likewise without a leeway", [][]string{tokens, {"--jwt-leeway", "0"}},
+			"likewise without a leeway",
+			[][]string{tokens, {"--jwt-leeway", "0"}},
 			nil, bearer(idp.token(t, jwt.MapClaims{"exp": time.Now().Add(-20 * time.Second).Unix()})),
 			outcome{Code: vgirpc.Unauthenticated, Reason: "expired_credential"},
 		},
 		{
-			"another claim", [][]string{tokens, {"--jwt-principal-claim", "email"}},
-			nil, bearer(idp.token(t, jwt.MapClaims{"email": "a@b.test"})), outcome{Who: idp.URL + "/a@b.test"},
+			"another claim",
+			[][]string{tokens, {"--jwt-principal-claim", "email"}},
+			nil, bearer(idp.token(t, jwt.MapClaims{"email": "a@b.test"})),
+			outcome{Who: idp.URL + "/a@b.test"},
 		},
 		{
-			"another algorithm", [][]string{tokens, {"--jwt-algorithms", "RS256,EdDSA"}},
-			nil, bearer(idp.token(t, nil)), outcome{Code: vgirpc.Unauthenticated, Reason: "invalid_credential"},
+			"another algorithm",
+			[][]string{tokens, {"--jwt-algorithms", "RS256,EdDSA"}},
+			nil, bearer(idp.token(t, nil)),
+			outcome{Code: vgirpc.Unauthenticated, Reason: "invalid_credential"},
 		},
 		{
-			"no scope", [][]string{tokens, {"--jwt-scope", "api"}},
-			nil, bearer(idp.token(t, nil)), outcome{Code: vgirpc.Unauthenticated, Reason: "insufficient_scope"},
+			"no scope",
+			[][]string{tokens, {"--jwt-scope", "api"}},
+			nil, bearer(idp.token(t, nil)),
+			outcome{Code: vgirpc.Unauthenticated, Reason: "insufficient_scope"},
 		},
 		{"keys without discovery", [][]string{tokens, {"--jwt-jwks-url", idp.URL + "/jwks"}}, nil, bearer(idp.token(t, nil)), outcome{Who: ann}},
 		{"a token of a file beside", [][]string{tokens, files}, nil, bearer("s3cret"), outcome{Who: "bearer/bob"}},
 		{
 			"a token of sign-in beside",
 			[][]string{files, tokens, {"--oauth-issuer", idp.URL, "--oauth-allow-http", "--oauth-resource", "https://other.test"}},
-			nil, bearer(idp.token(t, jwt.MapClaims{"aud": "https://other.test"})), outcome{Who: ann},
+			nil, bearer(idp.token(t, jwt.MapClaims{"aud": "https://other.test"})),
+			outcome{Who: ann},
 		},
 		{"a grant that is none", [][]string{tokens, files}, grants, bearer("vgig1.x"), outcome{Code: vgirpc.Unauthenticated, Reason: "invalid_credential"}},
 		{"a token beside grants", [][]string{tokens, files}, grants, bearer(idp.token(t, nil)), outcome{Who: ann}},
@@ -330,20 +369,30 @@ func TestWhoIsLetInByFlags(t *testing.T) {
 		{"no proof", [][]string{gate}, nil, nil, outcome{Code: vgirpc.Unauthenticated, Reason: "proxy_required"}},
 		{"a proof", [][]string{gate}, nil, stamped(t, nil), outcome{Who: "/ edge"}},
 		{
-			"secrets in the environment", [][]string{gate[:4]},
-			[]string{"VGI_PROXY_PROOF_SECRETS=edge:" + secretHex}, stamped(t, nil), outcome{Who: "/ edge"},
+			"secrets in the environment",
+			[][]string{gate[:4]},
+			[]string{"VGI_PROXY_PROOF_SECRETS=edge:" + secretHex},
+			stamped(t, nil),
+			outcome{Who: "/ edge"},
 		},
 		{
-			"secrets in a file in the environment", [][]string{gate[:4]},
-			[]string{"VGI_PROXY_PROOF_SECRETS_FILE=" + gate[5]}, stamped(t, nil), outcome{Who: "/ edge"},
+			"secrets in a file in the environment",
+			[][]string{gate[:4]},
+			[]string{"VGI_PROXY_PROOF_SECRETS_FILE=" + gate[5]},
+			stamped(t, nil),
+			outcome{Who: "/ edge"},
 		},
 		{
-			"a credential without a proof", [][]string{gate, tokens, files},
-			grants, bearer("s3cret"), outcome{Code: vgirpc.Unauthenticated, Reason: "proxy_required"},
+			"a credential without a proof",
+			[][]string{gate, tokens, files},
+			grants, bearer("s3cret"),
+			outcome{Code: vgirpc.Unauthenticated, Reason: "proxy_required"},
 		},
 		{
-			"a proof without a credential", [][]string{gate, tokens, files},
-			grants, stamped(t, nil), outcome{Code: vgirpc.Unauthenticated, Reason: "missing_credential"},
+			"a proof without a credential",
+			[][]string{gate, tokens, files},
+			grants, stamped(t, nil),
+			outcome{Code: vgirpc.Unauthenticated, Reason: "missing_credential"},
 		},
 		{"a proof and a credential", [][]string{gate, tokens, files}, grants, stamped(t, bearer("s3cret")), outcome{Who: "bearer/bob edge"}},
 		{"proofs are noted", [][]string{{"--proxy-proof", "allow"}, gate[2:]}, nil, nil, outcome{Who: "/"}},
@@ -351,43 +400,61 @@ func TestWhoIsLetInByFlags(t *testing.T) {
 
 		{"a forwarded certificate", [][]string{forwarded, local}, nil, http.Header{xfcc: {"Hash=" + fingerprint}}, outcome{Who: "mtls/" + fingerprint}},
 		{
-			"one forwarded by anybody", [][]string{forwarded, elsewhere},
-			nil, http.Header{xfcc: {"Hash=" + fingerprint}}, outcome{Code: vgirpc.Unauthenticated, Reason: "proxy_required"},
+			"one forwarded by anybody",
+			[][]string{forwarded, elsewhere},
+			nil,
+			http.Header{xfcc: {"Hash=" + fingerprint}},
+			outcome{Code: vgirpc.Unauthenticated, Reason: "proxy_required"},
 		},
 		{
-			"one that is not on the list", [][]string{forwarded, local, {"--mtls-allow", "x"}},
-			nil, http.Header{xfcc: {"Hash=" + fingerprint}}, outcome{Code: vgirpc.Unauthenticated, Reason: "insufficient_scope"},
+			"one that is not on the list",
+			[][]string{forwarded, local, {"--mtls-allow", "x"}},
+			nil,
+			http.Header{xfcc: {"Hash=" + fingerprint}},
+			outcome{Code: vgirpc.Unauthenticated, Reason: "insufficient_scope"},
 		},
 		{
-			"one that is listed", [][]string{forwarded, local, {"--mtls-fingerprint", fingerprint}},
-			nil, http.Header{xfcc: {"Hash=" + fingerprint}}, outcome{Who: "mtls/" + fingerprint},
+			"one that is listed",
+			[][]string{forwarded, local, {"--mtls-fingerprint", fingerprint}},
+			nil,
+			http.Header{xfcc: {"Hash=" + fingerprint}},
+			outcome{Who: "mtls/" + fingerprint},
 		},
 
 		{"a workload", [][]string{envoy, local}, nil, show("spiffe://example.org/a"), outcome{Who: workload}},
 		{"a workload of another domain", [][]string{envoy, local}, nil, show("spiffe://evil.org/a"), outcome{Code: vgirpc.Unauthenticated, Reason: "invalid_credential"}},
 		{"a workload that is allowed", [][]string{envoy, local, {"--spiffe-allow-id", "spiffe://example.org/a"}}, nil, show("spiffe://example.org/a"), outcome{Who: workload}},
 		{
-			"a workload that is not", [][]string{envoy, local, {"--spiffe-allow-id", "spiffe://example.org/b"}},
-			nil, show("spiffe://example.org/a"), outcome{Code: vgirpc.Unauthenticated, Reason: "insufficient_scope"},
+			"a workload that is not",
+			[][]string{envoy, local, {"--spiffe-allow-id", "spiffe://example.org/b"}},
+			nil, show("spiffe://example.org/a"),
+			outcome{Code: vgirpc.Unauthenticated, Reason: "insufficient_scope"},
 		},
 		{
-			"a workload by way of anybody", [][]string{envoy, elsewhere},
-			nil, show("spiffe://example.org/a"), outcome{Code: vgirpc.Unauthenticated, Reason: "proxy_required"},
+			"a workload by way of anybody",
+			[][]string{envoy, elsewhere},
+			nil, show("spiffe://example.org/a"),
+			outcome{Code: vgirpc.Unauthenticated, Reason: "proxy_required"},
 		},
 		{"a credential beside workloads", [][]string{envoy, local, files}, nil, bearer("s3cret"), outcome{Who: "bearer/bob"}},
 		{
-			"a bad credential of a workload", [][]string{envoy, local, files},
-			nil, http.Header{xfcc: show("spiffe://example.org/a")[xfcc], "Authorization": {"Bearer bad"}},
+			"a bad credential of a workload",
+			[][]string{envoy, local, files},
+			nil,
+			http.Header{xfcc: show("spiffe://example.org/a")[xfcc], "Authorization": {"Bearer bad"}},
 			outcome{Code: vgirpc.Unauthenticated, Reason: "invalid_credential"},
 		},
 		{
-			"nobody by way of Tailscale", [][]string{{"--tailscale", "serve", "--tailscale-issuer", "tailnet:t", "--peer-policy", "require:tailscale"}, local},
-			nil, nil, outcome{Code: vgirpc.Unauthenticated, Reason: "missing_credential"},
+			"nobody by way of Tailscale",
+			[][]string{{"--tailscale", "serve", "--tailscale-issuer", "tailnet:t", "--peer-policy", "require:tailscale"}, local},
+			nil, nil,
+			outcome{Code: vgirpc.Unauthenticated, Reason: "missing_credential"},
 		},
 		{
 			"no daemon of Tailscale",
 			[][]string{{"--tailscale", "local", "--tailscale-issuer", "tailnet:t", "--tailscale-socket", "/nowhere", "--peer-policy", "require:tailscale"}},
-			nil, nil, outcome{Code: vgirpc.Unavailable},
+			nil, nil,
+			outcome{Code: vgirpc.Unavailable},
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -411,42 +478,32 @@ func TestAWorkerIsNotReadyWithoutTheKeysOfItsIssuers(t *testing.T) {
 	if got := w.call(t, bearer(idp.token(t, nil))); got.Code != vgirpc.Unavailable {
 		t.Errorf("a token whose key cannot be fetched: %+v", got)
 	}
-	await := func(text string) string {
-		after := time.After(patience)
-		for {
-			select {
-			case line, open := <-w.lines:
-				if strings.Contains(line, text) {
-					return line
-				}
-				if !open {
-					t.Fatal("the worker has ended")
-				}
-			case <-after:
-				t.Fatalf("the worker does not say %q", text)
-			}
-		}
-	}
-	ask := func() string {
-		if err := w.Process.Signal(syscall.SIGHUP); err != nil {
-			t.Fatal(err)
-		}
-		return await("READINESS:")
-	}
-	if got, want := ask(), "READINESS: worker=true jwt-issuer=false"; got != want {
+	if got, want := w.ask(t), "READINESS: jwt-issuer=false worker=true"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 	idp.down.Store(false)
-	await("can be fetched again")
+	w.await(t, "can be fetched again")
 	if got := w.call(t, bearer(idp.token(t, nil))); got.Who != idp.URL+"/ann" {
 		t.Fatalf("when the issuer is back: %+v", got)
 	}
-	if got, want := ask(), "READINESS: worker=true jwt-issuer=true"; got != want {
+	if got, want := w.ask(t), "READINESS: jwt-issuer=true worker=true"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+func TestProofsAreCounted(t *testing.T) {
+	w := start(t, nil, "--proxy-proof", "require", "--proxy-proof-origin", origin, "--proxy-proof-secrets", "edge:"+secretHex)
+	used := stamped(t, nil)
+	for _, header := range []http.Header{used, used, stamped(t, nil), nil} {
+		w.call(t, header)
+	}
+	if got, want := w.ask(t), "READINESS: no_proof=1 ok=2 replayed=1 worker=true"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 }
 
 func TestFlagsThatMakeNoSense(t *testing.T) {
+	t.Parallel()
 	idp := newIssuer(t)
 	tokens := "--jwt-issuer " + idp.URL + " --jwt-allow-http --jwt-audience a "
 	gate := "--proxy-proof require --proxy-proof-origin o "
