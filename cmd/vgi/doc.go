@@ -10,6 +10,9 @@
 //	vgi login    URL
 //	vgi logout   URL
 //	vgi launch   connect|status|gc
+//	vgi record   -o FILE (-- WORKER… | LISTEN TARGET)
+//	vgi replay   FILE URL | --serve ADDRESS FILE
+//	vgi recording show FILE
 //
 // It needs no types: methods and their schemas come from the server's
 // reflection. What it prints on standard output is data alone; errors, logs,

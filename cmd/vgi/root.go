@@ -74,6 +74,7 @@ A URL is one of
 	root.PersistentFlags().BoolVar(&a.jsonErrors, "json-errors", a.jsonErrors, "write errors as one line of JSON")
 	root.AddCommand(a.describeCommand(), a.callCommand(), a.streamCommand(), a.benchCommand(), a.doctorCommand(), a.signCommand(),
 		a.loginCommand(), a.logoutCommand())
+	root.AddCommand(a.recordCommand(), a.recordingCommand(), a.replayCommand())
 	root.AddCommand(a.launchCommands()...)
 	root.AddCommand(
 		&cobra.Command{Use: "exit-codes", Short: "What the exit status means", Long: exitCodesHelp()},
