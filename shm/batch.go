@@ -193,12 +193,17 @@ func (d *decoder) view(s *Segment, r Region, schema *wire.Schema) (b *wire.Batch
 	if err := s.lend(); err != nil {
 		return nil, nil, err
 	}
+	defer func() {
+		if p := recover(); p != nil { // the peer may write while it is checked
+			err = segmentErrorf("stored batch: %v", p)
+		}
+		if err != nil || !d.src.lent {
+			s.giveBack()
+			giveBack = func() {}
+		}
+	}()
 	b, err = d.read(s, r, schema, wire.InPlace)
-	if err != nil || !d.src.lent {
-		s.giveBack()
-		return b, func() {}, err
-	}
-	return b, s.giveBack, nil
+	return b, s.giveBack, err
 }
 
 // read copies the batch in region r, whose pointer came on schema, unless life

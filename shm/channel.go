@@ -227,7 +227,7 @@ func (c *Channel) resolve(
 		b.Schema = expect // whoever knows it by its pointer should
 	}
 	b.Meta = resolved(pointer.Meta, seg.Name())
-	l := c.hold(r.Offset, !view)
+	l := c.hold(seg, r.Offset, !view)
 	return b, sync.OnceFunc(func() {
 		free()
 		c.release(l)
@@ -270,11 +270,15 @@ func (c *Channel) keep(d *decoder) {
 	d.reader.Close()
 }
 
-// hold remembers a region that is this side's to free.
-func (c *Channel) hold(offset int64, released bool) *lease {
+// hold remembers a region that is this side's to free, unless the segment went out
+// of use while the batch was read: then the other side frees it.
+func (c *Channel) hold(seg *Segment, offset int64, released bool) *lease {
 	l := &lease{released}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.seg != seg {
+		return l
+	}
 	if c.held == nil {
 		c.held = map[int64]*lease{}
 	}

@@ -308,3 +308,20 @@ func requested(t *testing.T, guest *Guest, meta wire.Metadata) {
 	_, err := guest.Request(meta)
 	noError(t, err)
 }
+
+// A connection may be closed while a batch is copied: its region is then nobody's
+// here.
+func TestARegionOfASegmentThatWentAwayIsNotFreed(t *testing.T) {
+	owner, guest := pair(t, 4<<20, Options{MinBatchBytes: -1})
+	requested(t, guest, owner.Advertise(nil))
+	b := batch(t, scalars(10))
+	placed, _, err := owner.Place(t.Context(), b.Schema, []wire.Batch{*b}, -1)
+	noError(t, err)
+	r, err := ParsePointer(placed[0].Meta)
+	noError(t, err)
+	seg := guest.Segment()
+	noError(t, guest.Close())
+	guest.hold(seg, r.Offset, true) // as the copy that was under way does
+	noError(t, guest.Turn())
+	equal(t, regionsOf(t, owner.Segment()), 1)
+}

@@ -32,7 +32,7 @@ func touch(dst, src, mem []byte) error {
 	if shares < 2 {
 		return guarded(dst, src).errorIn(mem)
 	}
-	each := (len(src)/shares + 63) &^ 63
+	each := ((len(src)+shares-1)/shares + 63) &^ 63 // rounded up twice: nothing is left behind the last share
 	faults := make([]fault, shares)
 	var others sync.WaitGroup
 	for i := 1; i < shares; i++ {

@@ -15,10 +15,14 @@ type columnScan struct {
 	level          Validation
 	dicts          *dictionaries
 	reader         *Reader // takes what decompression produces from the shared budget
+	shared         bool    // the body is the source's: somebody may write to it meanwhile
 }
 
 // columns cuts a batch's body into b's columns and validates them.
-func (r *Reader) columns(b *Batch, mem []byte) error {
+// Where the body is shared with somebody who may write to it, whatever says how
+// the values lie is copied before it is checked, so that what is used is what was
+// checked: the values themselves may be anything.
+func (r *Reader) columns(b *Batch, mem []byte, shared bool) error {
 	s := b.Schema
 	if s.general {
 		return r.generalColumns(b, mem)
@@ -32,7 +36,7 @@ func (r *Reader) columns(b *Batch, mem []byte) error {
 	}
 	scan := columnScan{
 		nodes: r.hdr.nodes, buffers: r.hdr.buffers, body: mem, compression: r.hdr.compression,
-		budget: r.limits.MaxMessageBytes, level: r.limits.Validation, dicts: &r.dicts, reader: r,
+		budget: r.limits.MaxMessageBytes, level: r.limits.Validation, dicts: &r.dicts, reader: r, shared: shared,
 	}
 	for i := range s.cols {
 		if err := scan.column(&s.cols[i], &b.Cols[i], b.Rows, true); err != nil {
@@ -89,7 +93,7 @@ func (s *columnScan) validity(l *layout, c *Column) error {
 	if c.Nulls > 0 {
 		need = (c.Rows + 7) / 8
 	}
-	c.Validity, err = s.buffer(l, need, 1)
+	c.Validity, err = s.structure(l, need, 1)
 	if err != nil {
 		return err
 	}
@@ -135,7 +139,7 @@ func (s *columnScan) offsets(l *layout, rows, width int) ([]byte, error) {
 	if rows == 0 {
 		need = 0
 	}
-	return s.buffer(l, need, width)
+	return s.structure(l, need, width)
 }
 
 func (s *columnScan) nested(l *layout, c *Column) error {
@@ -174,7 +178,7 @@ func (s *columnScan) nested(l *layout, c *Column) error {
 
 func (s *columnScan) indices(l *layout, c *Column) error {
 	var err error
-	if c.Data, err = s.buffer(l, c.Rows*l.width, l.width); err != nil {
+	if c.Data, err = s.structure(l, c.Rows*l.width, l.width); err != nil {
 		return err
 	}
 	dict := s.dicts.get(l.dictID)
@@ -190,6 +194,15 @@ func (s *columnScan) indices(l *layout, c *Column) error {
 		return nil
 	}
 	return checkIndices(l, c, dict.Rows)
+}
+
+// structure is buffer for what says how values lie: of it, need bytes are enough.
+func (s *columnScan) structure(l *layout, need, width int) ([]byte, error) {
+	p, err := s.buffer(l, need, width)
+	if err != nil || !s.shared {
+		return p, err
+	}
+	return append(make([]byte, 0, need), p[:need]...), nil
 }
 
 // buffer returns the next buffer of the body: at least need bytes, aligned for

@@ -27,8 +27,10 @@ const (
 	// Own reads into memory that is never used again, where the batch is
 	// large enough for that to be worth it (see Batch.Owned).
 	Own
-	// InPlace leaves the body where the source has it, when that is a [Lender]
-	// which lends it; otherwise it is Borrow. The body counts against no budget.
+	// InPlace leaves the values where the source has them, when that is a [Lender]
+	// which lends the body; otherwise, and for a compressed body, it is Borrow. It
+	// counts against no budget. Whoever else has the memory may change the values
+	// at any time, and nothing but the values.
 	InPlace
 )
 
@@ -220,9 +222,10 @@ func (r *Reader) Take(life Lifetime) (*Batch, error) {
 	b.Rows, b.Meta = int(r.hdr.rows), r.hdr.meta
 	b.Owned, b.body = life == Own && n > smallBody, nil
 	var mem []byte
-	if life == InPlace {
+	if life == InPlace && r.hdr.compression == compressionNone {
 		mem = r.lent(n)
 	}
+	shared := mem != nil
 	if mem == nil {
 		if err := r.acquire(n); err != nil {
 			return nil, r.refuse(err)
@@ -232,7 +235,7 @@ func (r *Reader) Take(life Lifetime) (*Batch, error) {
 			return nil, r.fatal(err)
 		}
 	}
-	if err := r.columns(b, mem); err != nil {
+	if err := r.columns(b, mem, shared); err != nil {
 		return nil, r.refuse(err)
 	}
 	return b, nil
