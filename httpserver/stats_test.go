@@ -74,7 +74,7 @@ func TestStatsTellOfCallsSessionsAndTheCache(t *testing.T) {
 				}
 			}
 			before := h.Stats()
-			resp, err := http.Post(s.URL+"/test.Stats/open", "text/plain", http.NoBody) //nolint:noctx // of a test
+			resp, err := http.Post(s.URL+"/test.Stats/open", "text/plain", http.NoBody)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/spf13/pflag"
@@ -200,9 +201,15 @@ func (o *option) listen(ctx context.Context, setup *worker.Setup, server *admin.
 	log := setup.Server().Logger()
 	log.LogAttrs(ctx, slog.LevelInfo, "admin listener", slog.String("address", l.Addr().String()))
 	done := make(chan error, 1)
-	go func() { done <- server.Serve(l) }()
+	serve := sync.OnceFunc(func() { go func() { done <- server.Serve(l) }() })
+	if l.Inherited() { // until then the predecessor answers
+		setup.OnState(func(worker.State) { serve() })
+	} else {
+		serve()
+	}
 	setup.AtExit(func(ctx context.Context) error {
 		err := server.Shutdown(ctx)
+		serve()       // which ends at once if it has not begun
 		_ = l.Close() // it may have been handed over, and waits for this
 		return errors.Join(err, <-done)
 	})

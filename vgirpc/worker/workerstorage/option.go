@@ -24,8 +24,9 @@ type Options struct {
 	// URL is the storage, "" for none.
 	URL string
 	// Stores open storage by the scheme of its URL, besides mem and file. A
-	// store that is an io.Closer is closed when the worker ends. ttl is how
-	// long its URLs should work.
+	// store that is an io.Closer is closed when the worker ends, and one with a
+	// method Ready(context.Context) error has a say in whether the worker is
+	// ready. ttl is how long its URLs should work.
 	Stores map[string]func(ctx context.Context, url string, ttl time.Duration) (external.Store, error)
 	// External configures what moves batches there. Its Store is that of the
 	// URL.
@@ -80,6 +81,11 @@ func (o *option) Apply(ctx context.Context, setup *worker.Setup) error {
 		return errors.Join(fmt.Errorf("--storage: %w", err), closeStore(opts.Store))
 	}
 	setup.AtExit(func(context.Context) error { return errors.Join(offload.Close(), closeStore(opts.Store)) })
+	if store, ok := opts.Store.(interface {
+		Ready(ctx context.Context) error
+	}); ok {
+		setup.Ready("storage", store.Ready)
+	}
 	return setup.Server().Configure(func(s *vgirpc.ServerOptions) { s.Offload = offload })
 }
 

@@ -1,0 +1,218 @@
+package workersentry_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	sdk "github.com/getsentry/sentry-go"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/vgirpc/vgirpc-go/vgirpc"
+	"github.com/vgirpc/vgirpc-go/vgirpc/subprocess"
+	"github.com/vgirpc/vgirpc-go/vgirpc/worker"
+	"github.com/vgirpc/vgirpc-go/vgirpc/worker/workersentry"
+)
+
+const (
+	// asWorker makes the test binary a worker.
+	asWorker = "VGIRPC_TEST_SENTRY_WORKER"
+	// asProgram makes that initialise the SDK itself.
+	asProgram = "VGIRPC_TEST_SENTRY_PROGRAM"
+)
+
+type textParams struct {
+	Text string `vgi:"text"`
+}
+
+func newContract() (*vgirpc.Protocol, *vgirpc.Unary[textParams, string]) {
+	p := vgirpc.NewProtocol("test.Sentry", "1.0.0")
+	return p, vgirpc.NewUnary[textParams, string](p, "fail")
+}
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asWorker) == "" {
+		os.Exit(m.Run())
+	}
+	if dsn := os.Getenv(asProgram); dsn != "" {
+		if err := sdk.Init(sdk.ClientOptions{Dsn: dsn, Environment: "the program's", Transport: sdk.NewHTTPSyncTransport()}); err != nil {
+			panic(err)
+		}
+	}
+	protocol, fail := newContract()
+	server, err := vgirpc.NewServer(vgirpc.ServerOptions{Version: "1.2.3", ServerID: "srv"}, protocol)
+	if err != nil {
+		panic(err)
+	}
+	vgirpc.HandleUnary(server, fail, func(context.Context, textParams) (string, error) {
+		return "", vgirpc.Errorf(vgirpc.Internal, "it broke")
+	})
+	worker.Main(server, workersentry.Option(workersentry.Options{}))
+}
+
+// intake keeps what is sent to it.
+type intake struct {
+	*httptest.Server
+
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func newIntake(t *testing.T) *intake {
+	t.Helper()
+	in := &intake{}
+	in.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		in.mu.Lock()
+		defer in.mu.Unlock()
+		_, _ = io.Copy(&in.text, r.Body)
+		fmt.Fprint(w, `{}`)
+	}))
+	t.Cleanup(in.Close)
+	return in
+}
+
+func (in *intake) got() string {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.text.String()
+}
+
+func (in *intake) dsn() string { return strings.Replace(in.URL, "://", "://s3cretkey@", 1) + "/7" }
+
+func TestAFaultIsReportedBeforeTheWorkerEnds(t *testing.T) {
+	_, fail := newContract()
+	for _, tt := range []struct {
+		name  string
+		args  func(dsn string) []string
+		env   func(dsn string) []string
+		want  []string
+		never []string
+	}{
+		{
+			name: "with a DSN in a file",
+			args: func(dsn string) []string {
+				file := filepath.Join(t.TempDir(), "dsn")
+				if err := os.WriteFile(file, []byte(dsn+"\n"), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				return []string{"--sentry-dsn-file", file, "--sentry-environment", "blue", "--sentry-release", "r9"}
+			},
+			want:  []string{`"environment":"blue"`, `"release":"r9"`, `"server_id":"srv"`, `"type":"event"`},
+			never: []string{`"type":"transaction"`},
+		},
+		{
+			name: "as the environment says",
+			env: func(dsn string) []string {
+				return []string{"SENTRY_DSN=" + dsn, "SENTRY_ENVIRONMENT=green", "SENTRY_TRACES_SAMPLE_RATE=1"}
+			},
+			want: []string{`"environment":"green"`, `"release":"1.2.3"`, `"type":"event"`, `"type":"transaction"`, `vgi_rpc/fail`},
+		},
+		{
+			name: "by the client of the program",
+			env:  func(dsn string) []string { return []string{asProgram + "=" + dsn} },
+			want: []string{`"environment":"the program's"`, `"type":"event"`, `"server_id":"srv"`},
+		},
+		{name: "not at all without a DSN"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			in := newIntake(t)
+			opts := subprocess.Options{Command: []string{os.Args[0]}, Env: append(os.Environ(), asWorker+"=1"), Stderr: io.Discard}
+			if tt.args != nil {
+				opts.Command = append(opts.Command, tt.args(in.dsn())...)
+			}
+			if tt.env != nil {
+				opts.Env = append(opts.Env, tt.env(in.dsn())...)
+			}
+			c, err := subprocess.New(t.Context(), opts, vgirpc.ClientOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := fail.Call(t.Context(), c, textParams{"p4yl0ad"}); vgirpc.CodeOf(err) != vgirpc.Internal {
+				t.Errorf("error %v", err)
+			}
+			if err := c.Close(); err != nil { // waits for the process
+				t.Error(err)
+			}
+			for _, part := range tt.want {
+				if !strings.Contains(in.got(), part) {
+					t.Errorf("no %s in %s", part, in.got())
+				}
+			}
+			for _, part := range append(tt.never, "p4yl0ad") {
+				if strings.Contains(in.got(), part) {
+					t.Errorf("%s in %s", part, in.got())
+				}
+			}
+			if len(tt.want) == 0 && in.got() != "" {
+				t.Errorf("it sends %s", in.got())
+			}
+		})
+	}
+}
+
+func TestAWorkerEndsThoughNobodyTakesItsReports(t *testing.T) {
+	stuck := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-stuck }))
+	defer server.Close()
+	defer close(stuck)
+	_, fail := newContract()
+	c, err := subprocess.New(t.Context(), subprocess.Options{
+		Command: []string{os.Args[0]}, Stderr: io.Discard,
+		Env: append(os.Environ(), asWorker+"=1", "SENTRY_DSN="+strings.Replace(server.URL, "://", "://k@", 1)+"/7"),
+	}, vgirpc.ClientOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = fail.Call(t.Context(), c, textParams{})
+	if err := c.Close(); err != nil { // kills who takes more than 5 s, and says so
+		t.Error(err)
+	}
+}
+
+func TestCommandLinesThatMakeNoSense(t *testing.T) {
+	for args, want := range map[string]string{
+		"--sentry-anonymous":     "nothing without --sentry-dsn",
+		"--sentry-dsn s3cretkey": "want https://KEY@HOST/PROJECT",
+		"--sentry-dsn https://s3cretkey@h/7 --sentry-sample-rate 0":          "--sentry-sample-rate 0",
+		"--sentry-dsn https://s3cretkey@h/7 --sentry-traces-sample-rate NaN": "--sentry-traces-sample-rate NaN",
+	} {
+		t.Run(args, func(t *testing.T) {
+			cmd := exec.CommandContext(t.Context(), os.Args[0], strings.Fields(args)...)
+			cmd.Env = append(os.Environ(), asWorker+"=1")
+			out, err := cmd.CombinedOutput()
+			if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 2 {
+				t.Errorf("it ends with %v", err)
+			}
+			if !strings.Contains(string(out), want) || strings.Contains(string(out), "s3cretkey") {
+				t.Errorf("it says %q, want %q", out, want)
+			}
+		})
+	}
+}
+
+func TestTheConfigurationHidesTheKey(t *testing.T) {
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "--print-config")
+	cmd.Env = append(os.Environ(), asWorker+"=1", "SENTRY_DSN=https://s3cretkey@h/7")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []string
+	for line := range strings.Lines(string(out)) {
+		if strings.Contains(line, "sentry-dsn:") {
+			lines = append(lines, strings.TrimSpace(line))
+		}
+	}
+	if diff := cmp.Diff([]string{"# sentry-dsn: hidden, from SENTRY_DSN"}, lines); diff != "" || strings.Contains(string(out), "s3cretkey") {
+		t.Errorf("(-want +got):\n%s\n%s", diff, out)
+	}
+}
