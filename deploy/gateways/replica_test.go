@@ -24,6 +24,7 @@ func TestMain(m *testing.M) {
 		serveWhoami(behind)
 	}
 	os.Exit(func() int {
+		defer removeProduction()
 		if workerCommand = strings.Fields(os.Getenv("VGI_TEST_WORKER")); len(workerCommand) > 0 {
 			return m.Run()
 		}

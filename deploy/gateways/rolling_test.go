@@ -8,15 +8,20 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
 	"github.com/vgirpc/vgirpc-go/vgirpc"
 )
+
+// productionDir is where production has built its program, until TestMain removes it.
+var productionDir atomic.Pointer[string]
 
 // production builds the program that the image runs, once.
 var production = sync.OnceValues(func() (string, error) {
@@ -24,12 +29,20 @@ var production = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	productionDir.Store(&dir)
 	path := filepath.Join(dir, "worker")
 	if out, err := exec.Command("go", "build", "-o", path, "../../examples/production").CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building the worker: %w\n%s", err, out)
 	}
 	return path, nil
 })
+
+// removeProduction removes it.
+func removeProduction() {
+	if dir := productionDir.Load(); dir != nil {
+		_ = os.RemoveAll(*dir)
+	}
+}
 
 // An instance is a replica of the production worker: one process after the other
 // on one port.
@@ -67,7 +80,7 @@ func (i *instance) start(t *testing.T) *os.Process {
 	t.Helper()
 	cmd := exec.Command(i.program,
 		"--http", strconv.Itoa(i.port), "--token-key", tokenKey, "--replicas", "2", "--access-log", filepath.Join(i.dir, "{pid}.log"),
-		"--admin", strconv.Itoa(i.admin), "--drain-delay", "2", "--drain-timeout", "20")
+		"--admin", strconv.Itoa(i.admin), "--drain-delay", "3", "--drain-timeout", "20")
 	cmd.Stdout, cmd.Stderr = &i.output, &i.output
 	dieWithParent(cmd)
 	if err := cmd.Start(); err != nil {
@@ -158,22 +171,52 @@ func endAndStart(t *testing.T, i *instance) {
 	i.await(t)
 }
 
-// readiness makes HAProxy ask the admin listeners of its replicas, as
-// docs/scale-out.md says, and four times as often, so that a test need not wait.
-func readiness(t *testing.T, config []byte, replicas []*instance) []byte {
+// An edit of a configuration replaces a text, wherever it stands.
+type edit struct{ from, to string }
+
+// readiness makes a gateway ask the admin listeners of its replicas, as
+// docs/scale-out.md says, and four times as often, so that a test need not wait. nginx
+// asks nobody.
+func readiness(t *testing.T, gateway string, config []byte, replicas []*instance) []byte {
 	t.Helper()
-	edits := []struct{ from, to string }{
-		{"option httpchk GET /health", "option httpchk\n    http-check send meth GET uri /readyz ver HTTP/1.1 hdr Host localhost"},
-		{"check inter 1s ", "check inter 250ms "},
+	page, err := os.ReadFile("../../docs/scale-out.md")
+	if err != nil {
+		t.Fatal(err)
 	}
-	for n, i := range replicas {
-		server := fmt.Sprintf("server r%d 127.0.0.1:%d", n+1, i.port)
-		edits = append(edits, struct{ from, to string }{server, server + " port " + strconv.Itoa(i.admin)})
+	said := func(pattern string) string {
+		found := regexp.MustCompile(pattern).FindSubmatch(page)
+		if found == nil {
+			t.Fatalf("docs/scale-out.md has nothing like %s", pattern)
+		}
+		return string(found[1])
+	}
+	var edits []edit
+	switch gateway {
+	case "haproxy":
+		edits = []edit{
+			{"option httpchk GET /health", said("(?s)```\n    (option httpchk\n.*?)\n```")},
+			{"check inter 1s ", "check inter 250ms "},
+		}
+		for n, i := range replicas {
+			server := fmt.Sprintf("server r%d 127.0.0.1:%d", n+1, i.port)
+			edits = append(edits, edit{server, server + " port " + strconv.Itoa(i.admin)})
+		}
+	case "envoy":
+		edits = []edit{
+			{"http_health_check: { path: /health }", said("`(http_health_check: [^`]*)`")},
+			{" interval: 1s", " interval: 0.25s"},
+			{"no_traffic_interval: 1s", "no_traffic_interval: 0.25s"},
+		}
+		port := said("`(health_check_config: [^`]*)`")
+		for _, i := range replicas {
+			address := fmt.Sprintf("address: { socket_address: { address: 127.0.0.1, port_value: %d } }", i.port)
+			edits = append(edits, edit{address, address + ", " + strings.Replace(port, "9201", strconv.Itoa(i.admin), 1)})
+		}
 	}
 	text := string(config)
 	for _, e := range edits {
 		if !strings.Contains(text, e.from) {
-			t.Fatalf("haproxy.cfg has no %q", e.from)
+			t.Fatalf("the configuration of %s has no %q", gateway, e.from)
 		}
 		text = strings.ReplaceAll(text, e.from, e.to)
 	}
@@ -191,6 +234,7 @@ func TestARollingRestartFailsNoCall(t *testing.T) {
 		restart restart
 	}{
 		{"HAProxy, which asks whether a replica is ready: the replica ends, and is started again", "haproxy", endAndStart},
+		{"Envoy, which asks as well", "envoy", endAndStart},
 		{"nginx, which does not ask: the sockets are handed over", "nginx", handOver},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -199,10 +243,7 @@ func TestARollingRestartFailsNoCall(t *testing.T) {
 			g.find(t)
 			replicas := []*instance{startInstance(t), startInstance(t)}
 			base := g.start(t, replicas[0].port, replicas[1].port, func(config []byte) []byte {
-				if g.name != "haproxy" {
-					return config
-				}
-				return readiness(t, config, replicas)
+				return readiness(t, g.name, config, replicas)
 			})
 			l := startLoad(t, base, func(caller int, kind string, err error) {
 				t.Errorf("%s of caller %d failed: %v", kind, caller, err)
@@ -229,7 +270,7 @@ func TestARollingRestartFailsNoCall(t *testing.T) {
 // One replica is killed while each caller has a call there.
 func TestAKilledReplicaFailsTheCallsInFlightOnItAndNoOthers(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"nginx", "haproxy"} {
+	for _, name := range []string{"nginx", "haproxy", "envoy", "caddy"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g := &gateways[slices.IndexFunc(gateways, func(g gateway) bool { return g.name == name })]
