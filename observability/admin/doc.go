@@ -16,7 +16,7 @@
 // token. A page in a browser on this machine does not get through either: the
 // name in a request's Host header has to be an IP address, localhost or one of
 // [Options.Hosts] (a page that has its own name resolved to 127.0.0.1 cannot
-// choose that), a request that another site has caused is refused, and there is
+// choose that, nor leave it out), a request that another site has caused is refused, and there is
 // no CORS.
 //
 // The command line of the process, which net/http/pprof shows, is left out: it

@@ -200,9 +200,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // knows reports whether the server goes by the name of the request. On a Unix
-// socket, which no browser reaches, it goes by every name.
+// socket, which no browser reaches, it goes by every name, and a request without
+// one is of no browser: probes of gateways leave it out.
 func (s *Server) knows(r *http.Request) bool {
 	if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && local.Network() == "unix" {
+		return true
+	}
+	if r.Host == "" {
 		return true
 	}
 	host := r.Host

@@ -178,7 +178,14 @@ func (o *option) listen(ctx context.Context, setup *worker.Setup, server *admin.
 		if err := worker.CheckAddress(ctx, network, address); err != nil {
 			return fmt.Errorf("%s: %w", flag, err)
 		}
-		return nil
+		if network == "unix" {
+			return nil
+		}
+		addr, err := net.ResolveTCPAddr(network, address)
+		if err != nil {
+			return fmt.Errorf("%s: %w", flag, err)
+		}
+		return allowed(server, flag, addr)
 	}
 	name := address
 	if strings.HasSuffix(address, ":0") {
@@ -194,9 +201,9 @@ func (o *option) listen(ctx context.Context, setup *worker.Setup, server *admin.
 	if err != nil {
 		return fmt.Errorf("%s: %w", flag, err)
 	}
-	if err := server.Allows(l.Addr()); err != nil {
+	if err := allowed(server, flag, l.Addr()); err != nil {
 		_ = l.Close()
-		return fmt.Errorf("%s %s: %w: --admin-public, or --admin-tls-cert, --admin-tls-key and --admin-token", flag, address, err)
+		return err
 	}
 	log := setup.Server().Logger()
 	log.LogAttrs(ctx, slog.LevelInfo, "admin listener", slog.String("address", l.Addr().String()))
@@ -213,6 +220,15 @@ func (o *option) listen(ctx context.Context, setup *worker.Setup, server *admin.
 		_ = l.Close() // it may have been handed over, and waits for this
 		return errors.Join(err, <-done)
 	})
+	return nil
+}
+
+// allowed refuses an address that others than this machine reach, naming the flags
+// that would allow it.
+func allowed(server *admin.Server, flag string, addr net.Addr) error {
+	if err := server.Allows(addr); err != nil {
+		return fmt.Errorf("%s %s: %w: --admin-public, or --admin-tls-cert, --admin-tls-key and --admin-token", flag, addr, err)
+	}
 	return nil
 }
 

@@ -456,6 +456,7 @@ func TestCommandLinesThatMakeNoSense(t *testing.T) {
 		"--admin 1 --admin-unix /x":                      "exclude each other",
 		"--admin http":                                   "want [HOST:]PORT",
 		"--admin 0.0.0.0:0":                              "others than this machine can reach",
+		"--check --admin 0.0.0.0:9":                      "--admin-public",
 		"--admin 0.0.0.0:0 --admin-host a:b":             `"a:b"`,
 		"--admin 0 --admin-token short":                  "16 characters",
 		"--admin 0 --admin-tls-cert c":                   "go together",
