@@ -171,6 +171,52 @@ func TestAny(t *testing.T) {
 	}
 }
 
+func TestAnyLooksForACredentialBeforeItLetsAnybodyIn(t *testing.T) {
+	fault := errors.New("fault")
+	outage := &auth.Unavailable{}
+	missing, invalid, expired := &part{err: failure(auth.MissingCredential)}, &part{err: failure(auth.InvalidCredential)}, &part{err: failure(auth.ExpiredCredential)}
+	open := &part{id: vgirpc.Identity{Domain: "open"}}
+	nested, err := auth.Any(open, missing)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name    string
+		members []auth.Authenticator
+		want    vgirpc.Identity
+		reason  auth.Reason
+		is      error
+	}{
+		{"nobody presents anything", []auth.Authenticator{open, missing}, open.id, "", nil},
+		{"in whatever order", []auth.Authenticator{missing, open, missing}, open.id, "", nil},
+		{"the first that admits anybody counts", []auth.Authenticator{open, &part{id: vgirpc.Identity{Domain: "second"}}}, open.id, "", nil},
+		{"a credential behind it is looked at", []auth.Authenticator{open, missing, named("ann")}, named("ann").id, "", nil},
+		{"also when another is bad", []auth.Authenticator{open, invalid, named("ann")}, named("ann").id, "", nil},
+		{"a bad one never makes a caller anonymous", []auth.Authenticator{open, invalid, missing}, vgirpc.Identity{}, auth.InvalidCredential, invalid.err},
+		{"nor one in front", []auth.Authenticator{invalid, open}, vgirpc.Identity{}, auth.InvalidCredential, invalid.err},
+		{"nor one that has expired", []auth.Authenticator{missing, expired, open}, vgirpc.Identity{}, auth.ExpiredCredential, expired.err},
+		{"nor an outage", []auth.Authenticator{open, &part{err: outage}}, vgirpc.Identity{}, "", outage},
+		{"nor a fault", []auth.Authenticator{open, &part{err: fault}}, vgirpc.Identity{}, "", fault},
+		{"one inside another", []auth.Authenticator{nested, named("ann")}, named("ann").id, "", nil},
+		{"nobody presents anything to one inside another", []auth.Authenticator{nested, missing}, open.id, "", nil},
+		{"something bad beside one inside another", []auth.Authenticator{nested, invalid}, vgirpc.Identity{}, auth.InvalidCredential, invalid.err},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			a, err := auth.Any(tt.members...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			id, err := a.Authenticate(request())
+			if diff := cmp.Diff(tt.want, id); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			if reason, _ := auth.ReasonOf(err); reason != tt.reason || !errors.Is(err, tt.is) {
+				t.Errorf("got %v, want reason %q and %v", err, tt.reason, tt.is)
+			}
+		})
+	}
+}
+
 func TestAnyShowsTheDetailOfTheReasonThatItReports(t *testing.T) {
 	a, err := auth.Any(
 		&part{err: &auth.Failure{Reason: auth.MissingCredential, Detail: "nothing sent"}},

@@ -27,13 +27,16 @@ type Gate interface {
 // gated is what has a gate inside: an alternative to it would go around the gate.
 type gated interface{ gates() []string }
 
-// Any accepts whoever the first of several authenticators accepts, in order.
+// Any accepts whoever the first of several authenticators knows, in order.
 //
-// The next one is tried only when a credential was missing or bad. An
-// [*Unavailable], a known caller who is not permitted, a final [Failure] and a
-// fault of the server end the search at once. When all refuse, the reason is
-// [MissingCredential] if all agree on it, else the first other one
-// (unauthorized-spec.md section 3.1).
+// The next one is tried when a credential was missing or bad, and when the one
+// before lets the caller in as anonymous: who is anonymous to one may have a
+// credential for another. Who is known to none is let in as the first such one
+// says, if all others miss a credential: one that is refused for any other reason
+// never makes its caller anonymous. An [*Unavailable], a known caller who is not
+// permitted, a final [Failure] and a fault of the server end the search at once.
+// The reason of a refusal is [MissingCredential] if all that refuse agree on it,
+// else the first other one (unauthorized-spec.md section 3.1).
 //
 // It is an error to name no authenticator, a nil one, a [Gate], or one that
 // [All] put a gate in front of: callers would go around that gate by any other
@@ -76,16 +79,32 @@ type anyOf struct {
 func (a *anyOf) ProxyHeaders() []string { return slices.Clone(a.headers) }
 
 func (a *anyOf) Authenticate(r *http.Request) (vgirpc.Identity, error) {
-	var failures []error
+	var (
+		failures  []error
+		anonymous vgirpc.Identity
+		open      bool // to anonymous callers
+		rejected  bool // for another reason than that a credential is missing
+	)
 	for _, m := range a.members {
 		id, err := m.Authenticate(r)
-		if err == nil {
+		switch {
+		case err == nil && id.Authenticated:
 			return id, nil
-		}
-		if !triesNext(err) {
+		case err == nil:
+			if !open {
+				anonymous, open = id, true
+			}
+			continue
+		case !triesNext(err):
 			return vgirpc.Identity{}, err
 		}
+		if reason, _ := ReasonOf(err); reason != MissingCredential {
+			rejected = true
+		}
 		failures = append(failures, err)
+	}
+	if open && !rejected {
+		return anonymous, nil
 	}
 	return vgirpc.Identity{}, together(failures)
 }

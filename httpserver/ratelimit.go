@@ -12,6 +12,11 @@ import (
 // forwarded is the address that trusted proxies forward a request for, if they
 // do. The address of the connection stays what it is: identity rests on that.
 //
+// Behind package auth/proxyproto the address that the PROXY header asserts stands
+// for the connection's here: one within TrustedProxies may forward, and the proxy
+// that sent the header may not by its own address. It counts for limits and logs,
+// and for nothing else.
+//
 // What a proxy appends stands last in the header, so it is read from its end, as
 // long as what it names is a trusted proxy. Whatever is no address ends the
 // search: nothing to the left of it can be believed. This is the rule of

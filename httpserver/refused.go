@@ -189,16 +189,35 @@ func (q *request) refusedByCore(d *vgirpc.Dispatch, status int) {
 	})
 }
 
+// signInBegins sends a browser to sign in, if that helps. It reports whether it has
+// answered, and with which status: no sign-in begins while the authorization server
+// cannot be reached.
+func (h *Handler) signInBegins(w http.ResponseWriter, r *http.Request, err error) (status int, answered bool) {
+	if h.signIn == nil {
+		return 0, false
+	}
+	noted := &statusWriter{ResponseWriter: w}
+	answered = h.beginSignIn(noted, r, err)
+	return noted.status, answered
+}
+
 // refuseAuth answers who is not let in, and tells the observers and the limits.
 func (h *Handler) refuseAuth(w http.ResponseWriter, r *http.Request, err error, began time.Time) {
-	f := refusedRequest{status: http.StatusFound, began: began}
 	reason, refused := auth.ReasonOf(err)
-	if !h.beginSignIn(w, r, err) {
+	f := refusedRequest{status: http.StatusUnauthorized, reason: vgirpc.RefusedReason(reason), began: began}
+	status, answered := h.signInBegins(w, r, err)
+	if !answered {
 		h.refusals.Write(w, r, err)
-		f.status = http.StatusUnauthorized
 	}
-	f.reason = vgirpc.RefusedReason(reason)
-	if !refused {
+	switch {
+	case answered:
+		f.status = status
+		if status == http.StatusServiceUnavailable {
+			f.reason = vgirpc.RefusedAuthUnavailable
+		} else if status >= http.StatusInternalServerError {
+			f.reason = vgirpc.RefusedAuthFailed
+		}
+	case !refused:
 		f.status, f.reason = http.StatusInternalServerError, vgirpc.RefusedAuthFailed
 		if _, outage := errors.AsType[*auth.Unavailable](err); outage {
 			f.status, f.reason = http.StatusServiceUnavailable, vgirpc.RefusedAuthUnavailable

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -23,6 +24,8 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/vgirpc/vgirpc-go/auth"
+	"github.com/vgirpc/vgirpc-go/auth/peer"
+	"github.com/vgirpc/vgirpc-go/auth/peer/iroh"
 	"github.com/vgirpc/vgirpc-go/auth/ratelimit"
 	"github.com/vgirpc/vgirpc-go/conformance"
 	"github.com/vgirpc/vgirpc-go/httpserver"
@@ -427,6 +430,48 @@ func TestWhomTrustedProxiesForwardARequestFor(t *testing.T) {
 	}
 }
 
+// TestAPROXYHeadersAddressStandsForTheConnectionsInLimitsAlone has connections
+// from a proxy that sends PROXY headers, and requests with what only a proxy may
+// set: where a request comes from follows from the address that the PROXY header
+// asserts, and who calls from the other end of the connection.
+func TestAPROXYHeadersAddressStandsForTheConnectionsInLimitsAlone(t *testing.T) {
+	const subject = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
+	bridge, err := iroh.New(iroh.Options{Issuer: "mesh", Bridges: []string{"10.0.0.8"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	who, err := peer.New(peer.Options{Providers: []peer.Provider{bridge}, Policy: peer.Primary("iroh")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name, immediate, asserted string
+		client                    string // of the refusal
+		status                    int    // 404 for who is let in
+	}{
+		{"an address that may forward", "192.0.2.1:5", "10.0.0.8:6", "203.0.113.7", 401},
+		{"an address that may not, by a proxy that may", "10.0.0.8:5", "192.0.2.1:6", "192.0.2.1:6", 404},
+		{"both may", "10.0.0.8:5", "10.0.0.9:6", "203.0.113.7", 404},
+		{"neither may", "192.0.2.1:5", "192.0.2.2:6", "192.0.2.2:6", 401},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var seen refusals
+			h := newHandlerOf(t, httpserver.Options{Auth: who, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}},
+				vgirpc.ServerOptions{RefusalObservers: []vgirpc.RefusalObserver{&seen}})
+			ctx := peer.WithConn(t.Context(), peer.Conn{Immediate: netip.MustParseAddrPort(tt.immediate), Source: netip.MustParseAddrPort(tt.asserted)})
+			r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/nothing", nil)
+			r.RemoteAddr = tt.asserted // as package auth/proxyproto has it
+			r.Header["X-Forwarded-For"], r.Header[iroh.Header] = []string{"203.0.113.7"}, []string{subject}
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			got := seen.take()
+			if w.Code != tt.status || len(got) != 1 || got[0].Client != tt.client || got[0].Peer != tt.immediate {
+				t.Errorf("status %d, %+v: want %d, client %q of peer %q", w.Code, got, tt.status, tt.client, tt.immediate)
+			}
+		})
+	}
+}
+
 func TestOptionsOfLimitsThatMakeNoSense(t *testing.T) {
 	limit, err := ratelimit.NewPrincipals(ratelimit.Options{Rate: ratelimit.Rate{Events: 1}})
 	if err != nil {
@@ -572,6 +617,56 @@ func TestARefusedSignInIsReported(t *testing.T) {
 	}
 	if w := exchangeOf(t, h, http.MethodGet, "/.well-known/oauth-protected-resource/vgi", nil); w.Code != 200 || seen.take() != nil {
 		t.Errorf("metadata: status %d, or it is reported", w.Code)
+	}
+}
+
+func TestASignInThatCannotBeginIsReportedAsWhatItIs(t *testing.T) {
+	var issuer *httptest.Server
+	issuer = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = fmt.Fprintf(w, `{"issuer":%q,"authorization_endpoint":%q,"token_endpoint":%q}`, issuer.URL, issuer.URL+"/auth", issuer.URL+"/token")
+	}))
+	defer issuer.Close()
+	broken := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }))
+	defer broken.Close()
+	for _, tt := range []struct {
+		name, issuer, accept, credential string
+		status                           int
+		reason                           vgirpc.RefusedReason
+		code                             vgirpc.Code
+	}{
+		{"one that begins", issuer.URL, "text/html", "", 302, "missing_credential", vgirpc.Unauthenticated},
+		{"one that begins after a bad credential", issuer.URL, "text/html", "Bearer guess", 302, "invalid_credential", vgirpc.Unauthenticated},
+		{"one whose authorization server is broken", broken.URL, "text/html", "", 503, vgirpc.RefusedAuthUnavailable, vgirpc.Unavailable},
+		{"none for a program", broken.URL, "*/*", "", 401, "missing_credential", vgirpc.Unauthenticated},
+		{"none when who calls cannot be found out", issuer.URL, "text/html", "Bearer outage", 503, vgirpc.RefusedAuthUnavailable, vgirpc.Unavailable},
+		{"none when finding out fails", issuer.URL, "text/html", "Bearer fault", 500, vgirpc.RefusedAuthFailed, vgirpc.Internal},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var seen refusals
+			h := newHandlerOf(t, httpserver.Options{Prefix: "/vgi", Auth: auth.Func(byToken), OAuth: newSignIn(t, signInOptions(tt.issuer))},
+				vgirpc.ServerOptions{RefusalObservers: []vgirpc.RefusalObserver{&seen}})
+			w := exchangeOf(t, h, http.MethodGet, "/vgi/describe", nil, "Accept", tt.accept, "Authorization", tt.credential)
+			got := seen.take()
+			if w.Code != tt.status || len(got) != 1 || got[0].Status != tt.status || got[0].Reason != tt.reason || got[0].Code != tt.code {
+				t.Errorf("status %d, reported %+v: want %d, %s and %s", w.Code, got, tt.status, tt.reason, tt.code)
+			}
+		})
+	}
+}
+
+func TestABadCredentialCostsAnAddressMoreThoughNoSignInBegins(t *testing.T) {
+	broken := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }))
+	defer broken.Close()
+	h := newHandler(t, httpserver.Options{
+		Prefix: "/vgi", Auth: auth.Func(byToken), OAuth: newSignIn(t, signInOptions(broken.URL)),
+		AddressLimit: addresses(t, ratelimit.Options{Rate: ratelimit.Rate{Events: 1, Burst: 20}}),
+	})
+	var got []int
+	for range 3 {
+		got = append(got, exchangeOf(t, h, http.MethodGet, "/vgi/describe", nil, "Accept", "text/html", "Authorization", "Bearer guess").Code)
+	}
+	if diff := cmp.Diff([]int{503, 503, 429}, got); diff != "" {
+		t.Error(diff)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -78,7 +79,9 @@ func home(prefix string) string {
 }
 
 // returnURL returns the URL of a page of an allowed origin, to which a token may
-// be sent, and "" for any other.
+// be sent, and "" for any other. Its fragment may be a route of the page's: the
+// parameters of [withFragment] follow it, and a page takes the first of a name, so
+// that none may be there already.
 func returnURL(s string, allowed map[string]bool) string {
 	if s == "" || len(s) > maxAddress || strings.ContainsFunc(s, notInURL) {
 		return ""
@@ -91,6 +94,10 @@ func returnURL(s string, allowed map[string]bool) string {
 	// text itself begins with the origin.
 	prefix := u.Scheme + "://" + u.Host
 	if len(s) < len(prefix) || !strings.EqualFold(s[:len(prefix)], prefix) || !allowed[origin(u)] {
+		return ""
+	}
+	_, fragment, _ := strings.Cut(s, "#")
+	if strings.ContainsAny(fragment, "=&;%") || slices.Contains(handedOver, fragment) {
 		return ""
 	}
 	return s

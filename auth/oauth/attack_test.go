@@ -412,7 +412,18 @@ func TestTokensGoToAllowedOriginsAlone(t *testing.T) {
 		{"https://app.test:8443/", true},
 		{"http://localhost:4321/x", true},
 		{"https://[2001:db8::1]/x", true},
+		{"https://app.test/#", true},
+		{"https://app.test/#/reports/7", true},
+		{"https://app.test/#!/reports?open", true},
 
+		// The frontend takes the first parameter of a name: none may be there before ours.
+		{"https://app.test/#token=evil", false},
+		{"https://app.test/#/x&token_endpoint=https://evil.test", false},
+		{"https://app.test/#token", false},
+		{"https://app.test/#use_id_token&", false},
+		{"https://app.test/#a;token", false},
+		{"https://app.test/#token%3Devil", false},
+		{"https://app.test/#a%26token", false},
 		{"", false},
 		{"http://app.test/", false},
 		{"https://app.test:444/", false},
@@ -447,6 +458,24 @@ func TestTokensGoToAllowedOriginsAlone(t *testing.T) {
 				t.Errorf("got %q", got)
 			}
 		})
+	}
+}
+
+func TestNoParameterOfAHandOverCanBeThereBefore(t *testing.T) {
+	const app = "https://app.test/"
+	s := newSite(t, newIDP(t), func(o *Options) {
+		o.FrontendOrigins, o.UseIDToken, o.PublishSecrets = []string{app[:len(app)-1]}, true, true
+	})
+	to := s.handOver(&provider{tokenURL: "https://id.test/token"}, &flow{ReturnTo: app}, &tokens{bearer: "b", refresh: "r"})
+	_, fragment, _ := strings.Cut(to, "#")
+	given, err := url.ParseQuery(fragment)
+	if err != nil || len(given) != 6 {
+		t.Fatalf("%q: %v", to, err)
+	}
+	for name := range given {
+		if got := returnURL(app+"#"+name, s.frontends); got != "" {
+			t.Errorf("got %q", got)
+		}
 	}
 }
 

@@ -587,6 +587,8 @@ func TestRoutes(t *testing.T) {
 		{"and nothing else", http.MethodPost, "/.well-known/oauth-protected-resource/vgi", s, true, http.StatusMethodNotAllowed},
 		{"a callback is opened", http.MethodPost, "/vgi/_oauth/callback", s, true, http.StatusMethodNotAllowed},
 		{"signing out as well", http.MethodHead, "/vgi/_oauth/logout", s, true, http.StatusMethodNotAllowed},
+		{"a part of a method is none", "OST", "/vgi/_oauth/token", s, true, http.StatusMethodNotAllowed},
+		{"nor is its end", "EAD", "/.well-known/oauth-protected-resource/vgi", s, true, http.StatusMethodNotAllowed},
 		{"the proxy is posted to", http.MethodGet, "/vgi/_oauth/token", s, true, http.StatusMethodNotAllowed},
 		{"without a secret there is none", http.MethodPost, "/vgi/_oauth/token", public, true, http.StatusNotFound},
 		{"nothing else is below", http.MethodGet, "/vgi/_oauth/other", s, true, http.StatusNotFound},

@@ -151,18 +151,26 @@ func (o Options) checkURLs() error {
 // checkURL refuses what cannot identify a service or an authorization server, or
 // where anybody on the way could stand in for it.
 func (o Options) checkURL(s string) error {
+	if err := o.faultOf(s); err != nil {
+		return fmt.Errorf("%q: %w", s, err)
+	}
+	return nil
+}
+
+// faultOf is what checkURL has against a URL, without the URL.
+func (o Options) faultOf(s string) error {
 	u, err := url.Parse(s)
 	switch {
 	case err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.ContainsFunc(s, notInURL):
-		return fmt.Errorf("%q: want an absolute URL without user, query and fragment", s)
+		return errors.New("want an absolute URL without user, query and fragment")
 	case u.Scheme == "https":
 		return nil
 	case u.Scheme == "http" && (o.AllowHTTP || isLoopback(u.Hostname())):
 		return nil
 	case u.Scheme == "http":
-		return fmt.Errorf("%q: http has to be allowed by AllowHTTP", s)
+		return errors.New("http has to be allowed by AllowHTTP")
 	}
-	return fmt.Errorf("%q: want https", s)
+	return errors.New("want https")
 }
 
 func (o Options) checkClient() error {

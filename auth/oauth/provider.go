@@ -18,15 +18,17 @@ import (
 )
 
 const (
-	freshFor      = time.Hour        // how long what an issuer says of itself is believed
-	retryUnknown  = time.Second      // between questions to one that has never answered
-	retryKnown    = 30 * time.Second // and to one that has
-	maxBody       = 1 << 20          // bytes of an answer
-	discoveryPath = "/.well-known/openid-configuration"
+	freshFor     = time.Hour        // how long what an issuer says of itself is believed
+	retryUnknown = time.Second      // between questions to one that has never answered
+	retryKnown   = 30 * time.Second // and to one that has
+	maxBody      = 1 << 20          // bytes of an answer
+
+	discoveryPath = "/.well-known/openid-configuration"       // behind an issuer
+	rfc8414Path   = "/.well-known/oauth-authorization-server" // between its origin and its path
 )
 
 // provider is the authorization server at which people sign in, as it describes
-// itself (OpenID Connect Discovery 1.0 section 3).
+// itself (OpenID Connect Discovery 1.0 section 3, or RFC 8414 section 2).
 type provider struct {
 	authURL, tokenURL, endSession string
 	namesIssuer                   bool // in its answers (RFC 9207 section 3)
@@ -41,7 +43,7 @@ type discovery struct {
 	issuer, clientID string
 	client           *http.Client
 	timeout          time.Duration
-	checkURL         func(string) error
+	faultOf          func(string) error
 	log              *slog.Logger
 	now              func() time.Time
 
@@ -100,9 +102,53 @@ func (d *discovery) get(ctx context.Context) (*provider, error) {
 	return p, nil
 }
 
-// fetch asks.
+// description is what an authorization server says of itself.
+type description struct {
+	oidc.ProviderConfig
+
+	NamesIssuer bool   `json:"authorization_response_iss_parameter_supported"`
+	EndSession  string `json:"end_session_endpoint"`
+}
+
+// fetch asks at the place of OpenID Connect, and when there is nothing at that of
+// RFC 8414 section 3.1 (and section 5).
 func (d *discovery) fetch(ctx context.Context) (*provider, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(d.issuer, "/")+discoveryPath, nil)
+	places, err := d.places()
+	if err != nil {
+		return nil, err
+	}
+	var (
+		doc     *description
+		nowhere []error
+	)
+	for _, at := range places {
+		if doc, err = d.ask(ctx, at); err == nil {
+			return d.provider(at, doc)
+		}
+		if !errors.Is(err, errNothingThere) {
+			return nil, err
+		}
+		nowhere = append(nowhere, err)
+	}
+	return nil, errors.Join(nowhere...)
+}
+
+// places are where an issuer's document may be.
+func (d *discovery) places() ([]string, error) {
+	u, err := url.Parse(d.issuer)
+	if err != nil {
+		return nil, errors.New("discovery: the issuer is no URL")
+	}
+	path := strings.TrimSuffix(u.EscapedPath(), "/")
+	origin := u.Scheme + "://" + u.Host
+	return []string{origin + path + discoveryPath, origin + rfc8414Path + path}, nil
+}
+
+var errNothingThere = fmt.Errorf("status %d", http.StatusNotFound)
+
+// ask gets a document.
+func (d *discovery) ask(ctx context.Context, at string) (*description, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -112,31 +158,50 @@ func (d *discovery) fetch(ctx context.Context) (*provider, error) {
 		return nil, err
 	}
 	defer func() { _ = resp.Body.Close() }() // nothing is left to lose
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("discovery: status %d", resp.StatusCode)
+	switch resp.StatusCode {
+	case http.StatusOK:
+	case http.StatusNotFound:
+		return nil, fmt.Errorf("discovery: %s: %w", at, errNothingThere)
+	default:
+		return nil, fmt.Errorf("discovery: %s: status %d", at, resp.StatusCode)
 	}
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
-		return nil, fmt.Errorf("discovery: %w", err)
+		return nil, fmt.Errorf("discovery: %s: %w", at, err)
 	}
-	var doc struct {
-		oidc.ProviderConfig
-		NamesIssuer bool   `json:"authorization_response_iss_parameter_supported"`
-		EndSession  string `json:"end_session_endpoint"`
+	doc := new(description)
+	if err := json.Unmarshal(body, doc); err != nil {
+		return nil, fmt.Errorf("discovery: %s: the document is not the JSON that it should be", at)
 	}
-	if err := json.Unmarshal(body, &doc); err != nil {
-		return nil, errors.New("discovery: the document is not the JSON that it should be")
+	return doc, nil
+}
+
+// provider is the one that a document describes, when it is the issuer's own and
+// whole.
+func (d *discovery) provider(at string, doc *description) (*provider, error) {
+	switch {
+	case doc.IssuerURL == d.issuer:
+	case strings.TrimSuffix(doc.IssuerURL, "/") == strings.TrimSuffix(d.issuer, "/"):
+		return nil, fmt.Errorf("discovery: %s: the document's issuer and the one that is configured differ in the slash at the end: "+
+			"configure it to the character", at)
+	default:
+		return nil, fmt.Errorf("discovery: %s: the document is that of another issuer", at)
 	}
-	if doc.IssuerURL != d.issuer {
-		return nil, errors.New("discovery: the document is that of another issuer")
-	}
-	for _, at := range []string{doc.AuthURL, doc.TokenURL, doc.JWKSURL, doc.EndSession} {
-		if err := d.checkEndpoint(at); err != nil {
-			return nil, err
+	for _, endpoint := range [...]struct {
+		name, url string
+		needed    bool
+	}{
+		{"authorization_endpoint", doc.AuthURL, true},
+		{"token_endpoint", doc.TokenURL, true},
+		{"jwks_uri", doc.JWKSURL, false},
+		{"end_session_endpoint", doc.EndSession, false},
+	} {
+		if endpoint.url == "" && endpoint.needed {
+			return nil, fmt.Errorf("discovery: %s: the document lacks %s", at, endpoint.name)
 		}
-	}
-	if doc.AuthURL == "" || doc.TokenURL == "" {
-		return nil, errors.New("discovery: the document lacks an authorization or a token endpoint")
+		if err := d.checkEndpoint(endpoint.url); err != nil {
+			return nil, fmt.Errorf("discovery: %s: %s: %w", at, endpoint.name, err)
+		}
 	}
 	return &provider{
 		authURL: doc.AuthURL, tokenURL: doc.TokenURL, endSession: doc.EndSession, namesIssuer: doc.NamesIssuer,
@@ -145,17 +210,18 @@ func (d *discovery) fetch(ctx context.Context) (*provider, error) {
 }
 
 // checkEndpoint holds endpoints to what is demanded of the issuer. They may have
-// a query (RFC 6749 section 3.1).
+// a query (RFC 6749 section 3.1). The error is for logs, and does not hold what
+// the other side sent.
 func (d *discovery) checkEndpoint(s string) error {
 	if s == "" {
 		return nil
 	}
 	at, _, _ := strings.Cut(s, "?")
-	if err := d.checkURL(at); err != nil {
-		return fmt.Errorf("discovery: endpoint: %w", err)
+	if err := d.faultOf(at); err != nil {
+		return err
 	}
 	if _, err := url.Parse(s); err != nil {
-		return errors.New("discovery: an endpoint is no URL")
+		return errors.New("want a URL")
 	}
 	return nil
 }

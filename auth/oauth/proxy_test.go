@@ -160,6 +160,96 @@ func TestTheProxyHasOriginsOfItsOwn(t *testing.T) {
 	}
 }
 
+func TestWhereAnIssuerIsAsked(t *testing.T) {
+	const ok = http.StatusOK
+	for _, tt := range []struct {
+		name, path   string // of the issuer
+		names        string // at the end of the issuer that the documents name
+		openID, rfc  int    // statuses of the two places
+		asked        []string
+		want         []string // in the error, after the issuer's origin; none for success
+		wantElsewise string   // in the error
+	}{
+		{"OpenID Connect", "", "", ok, ok, []string{"/.well-known/openid-configuration"}, nil, ""},
+		{
+			"RFC 8414", "", "", 404, ok,
+			[]string{"/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"},
+			nil, "",
+		},
+		{
+			"RFC 8414 of one with a path", "/realms/a", "/realms/a", 404, ok,
+			[]string{"/realms/a/.well-known/openid-configuration", "/.well-known/oauth-authorization-server/realms/a"},
+			nil, "",
+		},
+		{
+			"RFC 8414 of one with a slash at its end", "/a%2Fb/", "/a%2Fb/", 404, ok,
+			[]string{"/a%2Fb/.well-known/openid-configuration", "/.well-known/oauth-authorization-server/a%2Fb"},
+			nil, "",
+		},
+		{
+			"nowhere", "/a", "/a", 404, 404,
+			[]string{"/a/.well-known/openid-configuration", "/.well-known/oauth-authorization-server/a"},
+			[]string{"/a/.well-known/openid-configuration: status 404", "/.well-known/oauth-authorization-server/a: status 404"},
+			"",
+		},
+		{
+			"one that is out of service is asked nowhere else", "", "", 500, ok,
+			[]string{"/.well-known/openid-configuration"},
+			[]string{"/.well-known/openid-configuration: status 500"},
+			"",
+		},
+		{
+			"a slash too many", "/a/", "/a", ok, ok,
+			[]string{"/a/.well-known/openid-configuration"},
+			[]string{"/a/.well-known/openid-configuration"},
+			"slash",
+		},
+		{
+			"a slash too few", "/a", "/a/", 404, ok,
+			[]string{"/a/.well-known/openid-configuration", "/.well-known/oauth-authorization-server/a"},
+			[]string{"/.well-known/oauth-authorization-server/a"},
+			"slash",
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var asked []string
+			var site *httptest.Server
+			site = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				asked = append(asked, r.URL.EscapedPath())
+				status := tt.openID
+				if strings.HasPrefix(r.URL.Path, "/.well-known/oauth-") {
+					status = tt.rfc
+				}
+				writeJSON(w, status, map[string]string{
+					"issuer": site.URL + tt.names, "authorization_endpoint": site.URL + "/auth", "token_endpoint": site.URL + "/token",
+				})
+			}))
+			defer site.Close()
+			s, err := New(Options{
+				Resource: "https://service.test", AuthorizationServers: []string{site.URL + tt.path}, ClientID: "c", Keys: [][]byte{make([]byte, 32)},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			p, err := s.issuer.get(t.Context())
+			if diff := cmp.Diff(tt.asked, asked); diff != "" {
+				t.Errorf("asked (-want +got):\n%s", diff)
+			}
+			if tt.want == nil {
+				if err != nil || p.tokenURL != site.URL+"/token" {
+					t.Errorf("got %+v, %v", p, err)
+				}
+				return
+			}
+			for _, want := range tt.want {
+				if err == nil || !strings.Contains(err.Error(), site.URL+want) || !strings.Contains(err.Error(), tt.wantElsewise) {
+					t.Errorf("error %v, want %q and %q", err, site.URL+want, tt.wantElsewise)
+				}
+			}
+		})
+	}
+}
+
 func TestDiscovery(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -167,6 +257,7 @@ func TestDiscovery(t *testing.T) {
 		want  string
 	}{
 		{"another issuer", map[string]any{"issuer": "https://evil.test"}, "another issuer"},
+		{"keys in a place that a log should not know", map[string]any{"jwks_uri": "http://id.test/s3cret-place"}, "jwks_uri"},
 		{"no authorization endpoint", map[string]any{"authorization_endpoint": nil}, "lacks"},
 		{"no token endpoint", map[string]any{"token_endpoint": ""}, "lacks"},
 		{"an endpoint over http", map[string]any{"token_endpoint": "http://id.test/token"}, "AllowHTTP"},
@@ -177,8 +268,8 @@ func TestDiscovery(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			p := newIDP(t)
 			p.set(func() { p.extra = tt.extra })
-			if _, err := newSite(t, p, nil).issuer.get(t.Context()); err == nil || !strings.Contains(err.Error(), tt.want) {
-				t.Errorf("error %v, want %q", err, tt.want)
+			if _, err := newSite(t, p, nil).issuer.get(t.Context()); err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), ".test") {
+				t.Errorf("error %v, want %q and nothing of the document", err, tt.want)
 			}
 		})
 	}

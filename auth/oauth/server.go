@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -76,7 +77,7 @@ func newServer(opts Options, now func() time.Time) (*Server, error) {
 	}
 	s.issuer = &discovery{
 		issuer: opts.AuthorizationServers[0], clientID: opts.ClientID, client: s.client, timeout: opts.Timeout,
-		checkURL: opts.checkURL, log: s.log, now: now, turn: make(chan struct{}, 1),
+		faultOf: opts.faultOf, log: s.log, now: now, turn: make(chan struct{}, 1),
 	}
 	keys := opts.Keys
 	if len(keys) == 0 {
@@ -110,17 +111,18 @@ func (s *Server) SignOut() string {
 // service's callers: a sign-in whose token it refuses fails.
 func (s *Server) Handler(accept auth.Authenticator) http.Handler {
 	type route struct {
-		methods string
+		methods []string
 		serve   http.HandlerFunc
 	}
-	metadata := route{"GET, HEAD", s.serveMetadata}
+	metadata := route{[]string{http.MethodGet, http.MethodHead}, s.serveMetadata}
 	routes := map[string]route{wellKnown: metadata, s.metadataPath: metadata}
 	if s.SignsIn() {
 		p := s.opts.Prefix
-		routes[p+callbackPath] = route{"GET", func(w http.ResponseWriter, r *http.Request) { s.serveCallback(w, r, accept) }}
-		routes[p+logoutPath] = route{"GET", s.serveLogout}
+		get := []string{http.MethodGet}
+		routes[p+callbackPath] = route{get, func(w http.ResponseWriter, r *http.Request) { s.serveCallback(w, r, accept) }}
+		routes[p+logoutPath] = route{get, s.serveLogout}
 		if s.opts.ClientSecret != "" {
-			routes[p+tokenPath] = route{"POST, OPTIONS", s.serveToken}
+			routes[p+tokenPath] = route{[]string{http.MethodPost, http.MethodOptions}, s.serveToken}
 		}
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -128,9 +130,10 @@ func (s *Server) Handler(accept auth.Authenticator) http.Handler {
 		switch {
 		case !ok:
 			http.NotFound(w, r)
-		case !strings.Contains(found.methods+",", r.Method+","):
-			w.Header().Set("Allow", found.methods)
-			http.Error(w, "this path is for "+found.methods, http.StatusMethodNotAllowed)
+		case !slices.Contains(found.methods, r.Method):
+			allowed := strings.Join(found.methods, ", ")
+			w.Header().Set("Allow", allowed)
+			http.Error(w, "this path is for "+allowed, http.StatusMethodNotAllowed)
 		default:
 			found.serve(w, r)
 		}

@@ -146,6 +146,9 @@ func (s *Server) Release(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
+// handedOver are the names of the parameters with which a frontend gets its token.
+var handedOver = []string{"token", "refresh_token", "token_endpoint", "client_id", "client_secret", "use_id_token"}
+
 // pair is a parameter in the fragment of a URL.
 type pair struct{ name, value string }
 

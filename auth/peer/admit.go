@@ -20,6 +20,8 @@ import (
 // the code UNAUTHENTICATED and the [auth.Reason] as its kind, an outage has
 // UNAVAILABLE.
 func (a *Authenticator) Admit(ctx context.Context, ad *vgirpc.Admission) error {
+	// Vouch keeps the claims of who came before: none of them may pass for ours.
+	ad.Peer.Identity = clean(ad.Peer.Identity)
 	id, err := a.decide(ctx, FromAdmission(ad, a.opts.Service), ad.Peer.Identity)
 	if err != nil {
 		return refusal(err)

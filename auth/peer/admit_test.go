@@ -136,3 +136,53 @@ func TestConnectionsAreAdmittedByEvidence(t *testing.T) {
 		})
 	}
 }
+
+// claiming is an admitter that lets a connection in with claims of its peer's.
+type claiming map[string]any
+
+func (c claiming) Admit(_ context.Context, ad *vgirpc.Admission) error {
+	ad.Vouch(vgirpc.Identity{Domain: "hmac", Principal: "alice", Authenticated: true, Claims: c})
+	return nil
+}
+
+func TestWhatAdmittersBeforeClaimIsNoEvidence(t *testing.T) {
+	forged := must(peer.NewEvidence(map[string]peer.Result{"forged": {Status: peer.Available, Identities: []peer.Identity{subject("forged", "key")}}}))
+	earlier := map[string]any{"team": "a", peer.BindingClaim: "forged", peer.EvidenceClaim: forged}
+	either := must(peer.AnyOf("a"))
+	for name, policy := range map[string]peer.Policy{"observe": peer.Observe(), "require": peer.Require("a"), "primary": peer.Primary("a"), "any": either} {
+		t.Run(name, func(t *testing.T) {
+			var got vgirpc.Identity
+			contract := vgirpc.NewProtocol("test.Claims", "1.0.0")
+			who := vgirpc.NewUnary[vgirpc.None, string](contract, "who")
+			server := must(vgirpc.NewServer(vgirpc.ServerOptions{Conns: vgirpc.ConnOptions{Admit: []vgirpc.Admitter{
+				claiming(earlier), must(peer.New(peer.Options{Providers: []peer.Provider{found("a", "key")}, Policy: policy})),
+			}}}, contract))
+			vgirpc.HandleUnary(server, who, func(ctx context.Context, _ vgirpc.None) (string, error) {
+				got = vgirpc.CallFrom(ctx).Peer().Identity
+				return got.Principal, nil
+			})
+			l := must(new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0"))
+			ctx, cancel := context.WithCancel(t.Context())
+			served := make(chan error, 1)
+			go func() { served <- server.Serve(ctx, l) }()
+			defer func() {
+				cancel()
+				<-served
+			}()
+			client := vgirpc.NewClient(must(new(net.Dialer).DialContext(ctx, "tcp", l.Addr().String())), vgirpc.ClientOptions{})
+			defer func() { _ = client.Close() }()
+			if _, err := who.Call(ctx, client, vgirpc.None{}); err != nil {
+				t.Fatal(err)
+			}
+			if got.Claims["team"] != "a" {
+				t.Errorf("the claims are %v", got.Claims)
+			}
+			if got.Claims[peer.BindingClaim] == "forged" || peer.EvidenceOf(got).Status("forged") != peer.Off {
+				t.Errorf("what the connection's peer claims counts: %v", got.Claims)
+			}
+			if earlier[peer.BindingClaim] != "forged" {
+				t.Error("the claims of another were changed")
+			}
+		})
+	}
+}

@@ -22,4 +22,10 @@
 // nobody, and does not make a proxy of who has it: what decides whom to trust
 // looks at the other end of the connection itself (peer.Conn.Immediate, and
 // RemoteAddr of a vgirpc.Admission's Conn).
+//
+// Limits and logs of HTTP take it for the connection's own in one more way: an
+// address within httpserver.Options.TrustedProxies may forward a request with
+// X-Forwarded-For, and no other may, whoever sent the PROXY header. So a proxy in
+// front of the one with the PROXY header can tell where its clients are; a network
+// from which clients come is not to be named there. Identity never rests on it.
 package proxyproto

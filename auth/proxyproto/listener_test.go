@@ -17,6 +17,8 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -162,6 +164,29 @@ func TestAnAssertedAddressIsNoProxy(t *testing.T) {
 	}
 }
 
+// answer is the status that a request gets behind some bytes, both written at once:
+// a client would not expect the answer to come before its request.
+func answer(t *testing.T, from string, to net.Addr, first []byte) string {
+	t.Helper()
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}, Timeout: patience}
+	conn := must[net.Conn](t)(d.DialContext(t.Context(), "tcp", to.String()))
+	defer func() { _ = conn.Close() }()
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	// The other end may have closed it before it has read everything.
+	_, _ = conn.Write(append(slices.Clip(first), "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"...))
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return "left open"
+	case err != nil:
+		return "closed"
+	}
+	defer func() { _ = response.Body.Close() }()
+	return response.Status
+}
+
 func TestConnectionsThatAreRefusedGetNoAnswer(t *testing.T) {
 	big := append([]byte{0xea, 0xff, 0xff}, make([]byte, 65520)...)
 	for _, tt := range []struct {
@@ -180,7 +205,7 @@ func TestConnectionsThatAreRefusedGetNoAnswer(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			addr := site(t, reporter(nil), receiver(t, proxyproto.Options{}), httpserver.ServeOptions{})
-			if got := get(t, getter(tt.from, tt.first, nil, nil), "http://"+addr.String(), nil); got != tt.want {
+			if got := answer(t, tt.from, addr, tt.first); got != tt.want {
 				t.Errorf("got %s, want %s", got, tt.want)
 			}
 		})
@@ -325,24 +350,27 @@ func TestMoreConnectionsThanMayBePendingWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		inner := make(pipes)
 		l := receiver(t, proxyproto.Options{}).Listener(inner)
-		var ends []net.Conn
-		taken := 0
-		for range 300 {
-			near, far := net.Pipe()
-			ends = append(ends, near)
-			synctest.Wait()
-			select {
-			case inner <- endOf{far, "127.0.0.1:1"}:
-				taken++
-			default:
+		var taken atomic.Int64
+		enough, fed := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(fed)
+			for {
+				near, far := net.Pipe()
+				defer func() { _, _ = near.Close(), far.Close() }()
+				select {
+				case inner <- endOf{far, "127.0.0.1:1"}:
+					taken.Add(1)
+				case <-enough:
+					return
+				}
 			}
+		}()
+		synctest.Wait() // until nobody takes one any more
+		if n := taken.Load(); n != 256 {
+			t.Errorf("%d connections without a header were accepted", n)
 		}
-		if taken != 256 {
-			t.Errorf("%d connections without a header were accepted", taken)
-		}
+		close(enough)
+		<-fed // ahead of Close, which ends inner
 		_ = l.Close()
-		for _, c := range ends {
-			_ = c.Close()
-		}
 	})
 }

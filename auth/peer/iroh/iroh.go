@@ -102,6 +102,9 @@ func (p *Provider) Resolve(_ context.Context, s *peer.Snapshot) peer.Result {
 		if endpoint, ok, err = s.One(Header); err != nil {
 			return peer.Result{Status: peer.Invalid}
 		}
+		if ok && s.IrohEndpoint != "" && endpoint != s.IrohEndpoint { // the bridge did not set it
+			return peer.Result{Status: peer.Invalid}
+		}
 	}
 	if !ok {
 		return peer.Result{Status: peer.NoMatch}

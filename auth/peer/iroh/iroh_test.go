@@ -27,6 +27,14 @@ func forwarded(addr string, header http.Header) *peer.Snapshot {
 	return &peer.Snapshot{Transport: "http", Immediate: netip.MustParseAddr(addr), Header: header}
 }
 
+// ahead is a request with an endpoint in its header, over a connection that the
+// bridge has named another for, or the same.
+func ahead(connection string) *peer.Snapshot {
+	s := forwarded("127.0.0.1", http.Header{iroh.Header: {endpoint}})
+	s.IrohEndpoint = connection
+	return s
+}
+
 func TestWhatTheBridgeSays(t *testing.T) {
 	named := http.Header{iroh.Header: {endpoint}}
 	for _, tt := range []struct {
@@ -42,6 +50,8 @@ func TestWhatTheBridgeSays(t *testing.T) {
 		{"nothing", forwarded("127.0.0.1", nil), peer.NoMatch},
 		{"nothing ahead of a connection", &peer.Snapshot{Transport: "tcp", Immediate: netip.MustParseAddr("127.0.0.1")}, peer.NoMatch},
 		{"nothing but the connection, over HTTP", &peer.Snapshot{Transport: "http", Immediate: netip.MustParseAddr("127.0.0.1"), IrohEndpoint: endpoint}, peer.NoMatch},
+		{"what the connection says as well", ahead(endpoint), peer.Available},
+		{"another than the connection's", ahead(strings.Repeat("f", 64)), peer.Invalid},
 		{"an endpoint twice", forwarded("127.0.0.1", http.Header{iroh.Header: {endpoint, endpoint}}), peer.Invalid},
 		{"an endpoint in capitals", forwarded("127.0.0.1", http.Header{iroh.Header: {strings.ToUpper(endpoint)}}), peer.Invalid},
 		{"half an endpoint", forwarded("127.0.0.1", http.Header{iroh.Header: {"00"}}), peer.Invalid},

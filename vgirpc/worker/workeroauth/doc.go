@@ -24,5 +24,6 @@
 //
 // The audience is the resource unless a flag says otherwise, and the client with
 // --oauth-id-token. Without --oauth-issuer nothing changes, and the other flags
-// are an error.
+// are an error. A worker without --http takes none of them on its command line;
+// what the environment and the file of --config say is for others then.
 package workeroauth

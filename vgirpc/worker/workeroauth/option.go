@@ -60,21 +60,46 @@ func (o *Option) AddFlags(flags *pflag.FlagSet) {
 	flags.BoolVar(&a.AllowHTTP, "oauth-allow-http", a.AllowHTTP, "let URLs be http:, where whoever is on the way can be anybody")
 }
 
-// Apply refuses flags that have no effect.
+// Apply refuses flags that have no effect. What environment and file say is meant
+// for many workers: without HTTP only the command line counts.
 func (o *Option) Apply(_ context.Context, setup *worker.Setup) error {
 	o.setup = setup
-	var given string
+	if http := o.flags.Lookup("http"); http == nil || !http.Changed {
+		if given := o.firstGiven(worker.CommandLine); given != "" {
+			return fmt.Errorf("%s is nothing without --http", given)
+		}
+		return nil
+	}
+	// A worker that is told how to sign people in, and not where, would be open.
+	if given := o.firstGiven(worker.File); given != "" && len(o.opts.OAuth.AuthorizationServers) == 0 {
+		return fmt.Errorf("%s is nothing without --oauth-issuer", given)
+	}
+	return nil
+}
+
+// firstGiven is where the first flag has its value from that has it from least or a
+// greater source, "" for none.
+func (o *Option) firstGiven(least worker.Source) (given string) {
 	o.flags.Visit(func(f *pflag.Flag) {
-		if strings.HasPrefix(f.Name, flagPrefix) {
-			given = "--" + f.Name
+		if given != "" || !strings.HasPrefix(f.Name, flagPrefix) {
+			return
+		}
+		if source, origin := worker.OriginOf(o.flags, f.Name); source >= least {
+			given = origin
 		}
 	})
-	switch http := o.flags.Lookup("http"); {
-	case given == "":
-	case http == nil || !http.Changed:
-		return fmt.Errorf("%s is nothing without --http", given)
-	case len(o.opts.OAuth.AuthorizationServers) == 0:
-		return fmt.Errorf("%s is nothing without --oauth-issuer", given)
+	return given
+}
+
+// missing reports a flag that others need.
+func (o *Option) missing(a *oauth.Options) error {
+	switch {
+	case a.Resource == "":
+		return errors.New("--oauth-resource is missing: give the URL of this service as its callers know it, such as https://api.example/vgi")
+	case o.secret != "" && a.ClientID == "":
+		return errors.New("--oauth-client-secret-file is nothing without --oauth-client-id")
+	case a.UseIDToken && a.ClientID == "" && len(o.opts.Tokens.Audiences) == 0:
+		return errors.New("--oauth-id-token takes tokens that were issued to a client: name it with --oauth-client-id, or with --oauth-audience if it is another")
 	}
 	return nil
 }
@@ -89,6 +114,9 @@ func (o *Option) Prepare(ctx context.Context, handler *httpserver.Options) error
 	a.Prefix = handler.Prefix
 	if a.Logger == nil {
 		a.Logger = o.setup.Server().Logger()
+	}
+	if err := o.missing(&a); err != nil {
+		return err
 	}
 	if err := o.readFiles(&a); err != nil {
 		return err

@@ -226,6 +226,38 @@ func TestWhoIsLetInByFlags(t *testing.T) {
 	}
 }
 
+// TestAFleetsEnvironmentIsNoErrorOfOneWorker has variables for workers that serve
+// HTTP, and one that does not.
+func TestAFleetsEnvironmentIsNoErrorOfOneWorker(t *testing.T) {
+	environ := []string{"VGI_RPC_OAUTH_ISSUER=https://id.test", "VGI_RPC_OAUTH_RESOURCE=https://service.test"}
+	for _, tt := range []struct {
+		name    string
+		args    []string
+		environ []string
+		want    string // on stderr, "" for a worker that serves
+	}{
+		{"without HTTP", nil, environ, ""},
+		{"on the command line it is one", []string{"--oauth-scope", "openid"}, environ, "--oauth-scope is nothing without --http"},
+		{"with HTTP an issuer is not forgotten", []string{"--http"}, environ[1:], "VGI_RPC_OAUTH_RESOURCE is nothing without --oauth-issuer"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			cmd := process(t, tt.args...)
+			cmd.Env = append(cmd.Env, tt.environ...)
+			stderr := new(bytes.Buffer)
+			cmd.Stdin, cmd.Stderr = strings.NewReader(""), stderr // who calls leaves at once
+			err := cmd.Run()
+			exit, _ := errors.AsType[*exec.ExitError](err)
+			if tt.want == "" {
+				if err != nil {
+					t.Errorf("ended with %v: %s", err, stderr)
+				}
+			} else if exit == nil || exit.ExitCode() != 2 || !strings.Contains(stderr.String(), tt.want) {
+				t.Errorf("ended with %v, want status 2 and %q:\n%s", err, tt.want, stderr)
+			}
+		})
+	}
+}
+
 func TestFlagsThatMakeNoSense(t *testing.T) {
 	idp := newIssuer(t)
 	good := []string{"--http", "--oauth-issuer", idp.URL, "--oauth-allow-http", "--oauth-resource", "https://service.test"}
@@ -236,7 +268,9 @@ func TestFlagsThatMakeNoSense(t *testing.T) {
 	}{
 		{"without HTTP", good[1:], "nothing without --http"},
 		{"without an issuer", []string{"--http", "--oauth-client-id", "web"}, "nothing without --oauth-issuer"},
-		{"without a resource", good[:4], "Resource"},
+		{"without a resource", good[:4], "--oauth-resource is missing"},
+		{"id_tokens for nobody", append(good, "--oauth-id-token"), "--oauth-client-id"},
+		{"a secret of nobody", append(good, "--oauth-client-secret-file", file(t, "s3cret")), "--oauth-client-secret-file is nothing without --oauth-client-id"},
 		{"an issuer over http", []string{"--http", "--oauth-issuer", "http://id.test", "--oauth-resource", "https://service.test"}, "http"},
 		{"a file that is not there", append(good, "--oauth-client-id", "web", "--oauth-client-secret-file", "/nowhere"), "--oauth-client-secret-file"},
 		{"a file without a secret", append(good, "--oauth-client-id", "web", "--oauth-client-secret-file", file(t, " \n")), "empty"},
