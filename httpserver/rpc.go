@@ -181,7 +181,13 @@ func (q *request) exchange() error {
 	}
 	if err := q.take(d.Context(), d.InputLifetime()); err != nil {
 		q.leaveSession()
-		d.Abandon(err)
+		if q.r.Context().Err() != nil {
+			d.Abandon(err)
+		} else {
+			status, why := statusOf(err)
+			q.delivery.HTTPStatus = status
+			d.Fail(why, reply)
+		}
 		d.End(q.delivery)
 		return err
 	}

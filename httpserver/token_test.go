@@ -1,6 +1,7 @@
 package httpserver_test
 
 import (
+	"context"
 	"net/http"
 	"slices"
 	"strings"
@@ -243,5 +244,27 @@ func TestAStreamEndsWithItsCallersTimeAtEveryReplica(t *testing.T) {
 		if s := wire.ParseStatus(last(t, w.body).Meta); w.status != http.StatusOK || s.Code != string(vgirpc.DeadlineExceeded) {
 			t.Errorf("%s: status %d, %s %q", name, w.status, s.Code, s.Message)
 		}
+	}
+}
+
+// turnEnds keeps how calls ended.
+type turnEnds struct{ of []vgirpc.CallEnd }
+
+func (*turnEnds) CallStarted(ctx context.Context, _ *vgirpc.Call) context.Context { return ctx }
+
+func (e *turnEnds) CallEnded(_ context.Context, _ *vgirpc.Call, end *vgirpc.CallEnd) {
+	e.of = append(e.of, *end)
+}
+
+func TestATurnWhoseInputIsRefusedEndsWithWhatTheCallerIsTold(t *testing.T) {
+	ends := &turnEnds{}
+	h := newHandlerOf(t, httpserver.Options{MaxRequestBytes: 16 << 10}, vgirpc.ServerOptions{Observers: []vgirpc.Observer{ends}})
+	r := newUnaryRequest(t, accumulate+"/exchange", floats(t, open(t, h), make([]float64, 4<<10)...))
+	r.ContentLength = -1 // how long it is shows while it is read
+	w := &canned{header: http.Header{}}
+	r.serve(h, w)
+	last := ends.of[len(ends.of)-1]
+	if w.status != http.StatusRequestEntityTooLarge || last.Delivery.HTTPStatus != w.status || last.Err == nil || last.Err.Code != vgirpc.ResourceExhausted {
+		t.Errorf("the caller is told %d; the call ended with %d and %v", w.status, last.Delivery.HTTPStatus, last.Err)
 	}
 }

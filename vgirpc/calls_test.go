@@ -1,8 +1,10 @@
 package vgirpc_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"strings"
 	"testing"
 
@@ -96,5 +98,29 @@ func TestALargeRequestIsRefusedByNameAndTheConnectionGoesOn(t *testing.T) {
 	}
 	if got, err := c.Echo.Call(t.Context(), client, vgitest.TextParams{Text: "small"}); err != nil || got != "small" {
 		t.Errorf("after: %q, %v", got, err)
+	}
+}
+
+// deaf is a connection whose peer sends and never reads.
+type deaf struct{ io.Reader }
+
+func (deaf) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
+func (deaf) Close() error              { return nil }
+
+func TestAStreamWhoseHeaderCannotBeSentHasFailed(t *testing.T) {
+	c, watch := vgitest.NewContract(), &recorder{}
+	server := vgitest.NewServer(t, c, vgirpc.ServerOptions{Observers: []vgirpc.Observer{watch}})
+	var sent bytes.Buffer
+	client := vgirpc.NewClient(struct {
+		io.Reader
+		io.Writer
+		io.Closer
+	}{strings.NewReader(""), &sent, io.NopCloser(nil)}, vgirpc.ClientOptions{})
+	if _, _, err := c.Headed.OpenHeader(t.Context(), client, vgitest.CountParams{N: 1}); err == nil {
+		t.Fatal("a stream was opened with nobody there")
+	}
+	_ = server.ServePipe(t.Context(), deaf{&sent}) // what became of the connection is not the point
+	if len(watch.ended) != 1 || !strings.HasPrefix(watch.ended[0], "headed CANCELLED") {
+		t.Errorf("it ended as %q, want CANCELLED: the caller went away", watch.ended)
 	}
 }

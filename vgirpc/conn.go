@@ -153,7 +153,7 @@ func (s *Server) NewConn(ctx context.Context, rw io.ReadWriteCloser, peer *Peer)
 	if err != nil {
 		return nil, err
 	}
-	c := &Conn{s: s, rw: rw, peer: peer, debug: s.wireLog.Enabled(ctx, slog.LevelDebug)}
+	c := &Conn{s: s, rw: rw, peer: peer}
 	if s.sharesMemory(peer) {
 		if c.shm, err = s.opts.SharedMemory(peer); err != nil {
 			return nil, fmt.Errorf("vgirpc: SharedMemory: %w", err)
@@ -248,7 +248,7 @@ func (c *Conn) serveOne() error {
 	if releases && c.leaves() {
 		return errLeaving
 	}
-	if c.s.tracker.draining.Load() && (!releases || c.mobile() == nil) {
+	if c.s.tracker.draining.Load() && (!releases || c.mobile() == nil || c.strayInput) {
 		return io.EOF
 	}
 	if _, err := c.r.NextStream(); err != nil {
@@ -329,6 +329,7 @@ func (c *Conn) Poll(wait time.Duration) (bool, error) {
 
 // call dispatches one request and sees it through.
 func (c *Conn) call(route Route, req *Request, in, out int64) error {
+	c.debug = c.s.wireLog.Enabled(c.ctx, slog.LevelDebug) // the level may change while the connection lives
 	d := c.s.Begin(c.ctx, route, req, &c.reply)
 	c.uploaded = 0
 	defer func() {
@@ -359,12 +360,14 @@ func (c *Conn) call(route Route, req *Request, in, out int64) error {
 func (c *Conn) stream(d *Dispatch) error {
 	if c.reply.HeaderSchema != nil {
 		if err := c.writeHeader(); err != nil {
+			d.Abandon(err)
 			return err
 		}
 	}
 	// What was logged while the stream opened goes out with the first turn.
 	if len(c.reply.Batches) > 0 {
 		if err := c.append(d); err != nil {
+			d.Abandon(err)
 			return err
 		}
 	}
