@@ -5,6 +5,7 @@ GO        ?= go
 FUZZTIME  ?= 60s
 BENCH     ?= .
 BENCHARGS ?= -check
+SOAKTIME  ?= 10m
 
 GOLANGCI_LINT := $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
 
@@ -15,7 +16,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 # Targets are never files, and two at once would disturb each other's clocks.
 .NOTPARALLEL:
 .PHONY: help build demo test race race-short cover fuzz fuzz-short bench lint vet format \
-	components conformance conformance-fast check
+	components conformance conformance-fast soak soak-short check
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,7 +71,15 @@ conformance: ## run the canonical Python suite against bin/vgi-worker (the 2 GiB
 conformance-fast: ## the same over one transport and without the 2 GiB echo
 	conformance/run.sh --fast
 
+soak: ## call every transport for SOAKTIME (10m) over connections that break, look for growth, and run the canonical soak at scale 20
+	VGI_SOAK=$(SOAKTIME) $(GO) test -count=1 -timeout 24h -v -run 'TestSoak$$' ./conformance/soak
+	conformance/soak/canonical/run.sh
+
+soak-short: ## the same for two minutes, and at scale 1
+	VGI_SOAK=2m $(GO) test -count=1 -v -run 'TestSoak$$' ./conformance/soak
+	VGI_RPC_SOAK_SCALE=1 conformance/soak/canonical/run.sh
+
 components: ## install the Python reference, gateways and browser that tests start
 	.ci/components
 
-check: components vet lint race-short fuzz-short test conformance ## everything that a change must pass
+check: components vet lint race-short fuzz-short test conformance soak-short ## everything that a change must pass
