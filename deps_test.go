@@ -39,11 +39,12 @@ var (
 	clouds = []string{
 		"external/blobstore", "external/s3store", "external/gcsstore", "external/azurestore", "external/storetest", "auth/spiffe/workload", "vgirpc/worker/workerspiffe",
 		"vgirpc/worker/workerotel", // whose exporter speaks it, where the environment says so
+		"examples/production",      // which links that
 	}
 	// The client of Prometheus brings expvar along: nobody here serves the mux that
 	// it puts its route on.
 	noExpvar = ban{[]string{"expvar"}, "being imported opens a route"}
-	metrics  = []string{"observability/prom", "vgirpc/worker/workeradmin", "vgirpc/worker/workerotel"}
+	metrics  = []string{"observability/prom", "vgirpc/worker/workeradmin", "vgirpc/worker/workerotel", "examples/production"}
 )
 
 // What must not reach those who serve or call over byte streams alone.
@@ -91,6 +92,7 @@ var rooms = []room{
 	{"vgirpc", []string{"wire/...", "vgirpc/internal/..."}, light(noFlags, noTesting)},
 	{"vgirpc/vgitest", []string{"wire/...", "vgirpc"}, light(noFlags)},
 	{"internal/bucket", nil, light(noFlags, noTesting)},
+	{"internal/arrowjson", nil, light(noFlags, noTesting)},
 	{"auth/ratelimit", []string{"vgirpc", "internal/bucket"}, light(noFlags, noTesting)},
 	{"vgirpc/worker", []string{"wire", "vgirpc", "observability", "auth/ratelimit"}, light(noTesting)},
 	{"vgirpc/subprocess", []string{"wire", "vgirpc"}, light(noFlags, noTesting)},
@@ -111,7 +113,7 @@ var rooms = []room{
 	{"external/storetest", []string{"..."}, nil},
 	{"external/internal/server", []string{"external/..."}, nil},
 	{"external/...", []string{"wire/...", "vgirpc", "external/..."}, http(noFlags, noTesting)},
-	{"httpserver/internal/...", []string{"wire/...", "vgirpc", "auth", "httpserver/internal/..."}, http(noFlags, noTesting)},
+	{"httpserver/internal/...", []string{"wire/...", "vgirpc", "auth", "internal/arrowjson", "httpserver/internal/..."}, http(noFlags, noTesting)},
 	{"httpserver", []string{"wire/...", "vgirpc", "auth", "auth/peer", "auth/proof", "auth/ratelimit", "external", "httpserver/internal/..."}, http(noFlags, noTesting)},
 	{"vgirpc/httpclient/...", []string{"wire/...", "vgirpc", "vgirpc/httpclient/..."}, http(noFlags, noTesting)},
 	{"vgirpc/worker/workerhttp", []string{"vgirpc", "vgirpc/worker", "httpserver", "external", "auth", "auth/grant", "auth/identity", "auth/proof", "auth/ratelimit"}, http(noTesting)},
@@ -141,12 +143,14 @@ var rooms = []room{
 		[]ban{noCloud, noTokens, noTesting},
 	},
 	{
-		"observability/prom", []string{"vgirpc"},
+		"observability/prom",
+		[]string{"vgirpc"},
 		[]ban{noCloud, noTokens, noFlags, noTesting, {[]string{"go.opentelemetry.io/...", "github.com/getsentry/..."}, "other observers"}},
 	},
 	{"observability/admin", nil, http(noFlags, noTesting)},
 	{
-		"observability/sentry", []string{"wire", "vgirpc"},
+		"observability/sentry",
+		[]string{"wire", "vgirpc"},
 		[]ban{noCloud, noTokens, noFlags, noTesting, {[]string{"go.opentelemetry.io/...", "github.com/prometheus/..."}, "other observers"}},
 	},
 	{
