@@ -12,13 +12,12 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"runtime"
 	"slices"
 	"strings"
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/vgirpc/vgirpc-go/bench/internal/rounds"
 )
 
 // comparison is one run of the program.
@@ -123,55 +122,16 @@ func (c comparison) once(ctx context.Context, l load) (result, error) {
 	cmd.WaitDelay = 10 * time.Second
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := runOn(cmd, l.OneCore); err != nil {
+	if err := rounds.Run(cmd, l.OneCore); err != nil {
 		return result{}, fmt.Errorf("%w\n%s", err, stderr.Bytes())
 	}
 	var r result
 	return r, json.Unmarshal(stdout.Bytes(), &r)
 }
 
-// runOn runs a command and what it starts, on the first core alone when it is to
-// be pinned. Small messages between two processes cost so little that it decides
-// whether the scheduler has put them on one core or on two, which changes from
-// run to run.
-func runOn(cmd *exec.Cmd, pinned bool) error {
-	if !pinned {
-		return cmd.Run()
-	}
-	runtime.LockOSThread() // a child inherits the cores of the thread that starts it
-	defer runtime.UnlockOSThread()
-	var before, first unix.CPUSet
-	if err := unix.SchedGetaffinity(0, &before); err != nil {
-		return err
-	}
-	for cpu := 0; first.Count() == 0; cpu++ {
-		if before.IsSet(cpu) {
-			first.Set(cpu)
-		}
-	}
-	if err := unix.SchedSetaffinity(0, &first); err != nil {
-		return err
-	}
-	err := cmd.Start()
-	if restore := unix.SchedSetaffinity(0, &before); err == nil {
-		err = restore
-	}
-	if err != nil {
-		return err
-	}
-	return cmd.Wait()
-}
-
 // medians is the median of each figure over the rounds.
-func medians(rounds []result) result {
-	of := func(get func(result) float64) float64 {
-		v := make([]float64, len(rounds))
-		for i, r := range rounds {
-			v[i] = get(r)
-		}
-		slices.Sort(v)
-		return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
-	}
+func medians(all []result) result {
+	of := func(figure func(result) float64) float64 { return rounds.Median(all, figure) }
 	return result{
 		P50Micros:    of(func(r result) float64 { return r.P50Micros }),
 		P99Micros:    of(func(r result) float64 { return r.P99Micros }),

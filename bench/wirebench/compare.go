@@ -12,14 +12,13 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/vgirpc/vgirpc-go/bench/internal/rounds"
 )
 
 // row is one line of the comparison: a load and what the worker must reach.
@@ -201,7 +200,7 @@ func (c comparison) once(ctx context.Context, l load, command string) (result, e
 	cmd.WaitDelay = 10 * time.Second
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err := runOn(cmd, l.handsOver())
+	err := rounds.Run(cmd, l.handsOver())
 	if cause := context.Cause(ctx); cause != nil {
 		return result{}, cause
 	}
@@ -224,45 +223,9 @@ func (l load) handsOver() bool {
 	return l.Conns == 1 && small && l.Case != "start" && l.Case != "idle" && l.Case != "connect"
 }
 
-// runOn runs a command, on the first core alone when it is to be pinned.
-func runOn(cmd *exec.Cmd, pinned bool) error {
-	if !pinned {
-		return cmd.Run()
-	}
-	runtime.LockOSThread() // a child inherits the cores of the thread that starts it
-	defer runtime.UnlockOSThread()
-	var before, first unix.CPUSet
-	if err := unix.SchedGetaffinity(0, &before); err != nil {
-		return err
-	}
-	for cpu := 0; first.Count() == 0; cpu++ {
-		if before.IsSet(cpu) {
-			first.Set(cpu)
-		}
-	}
-	if err := unix.SchedSetaffinity(0, &first); err != nil {
-		return err
-	}
-	err := cmd.Start()
-	if restore := unix.SchedSetaffinity(0, &before); err == nil {
-		err = restore
-	}
-	if err != nil {
-		return err
-	}
-	return cmd.Wait()
-}
-
 // medians is the median of each number over the rounds.
-func medians(rounds []result) result {
-	of := func(get func(result) float64) float64 {
-		v := make([]float64, len(rounds))
-		for i, r := range rounds {
-			v[i] = get(r)
-		}
-		slices.Sort(v)
-		return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
-	}
+func medians(all []result) result {
+	of := func(figure func(result) float64) float64 { return rounds.Median(all, figure) }
 	return result{
 		P50Micros:     of(func(r result) float64 { return r.P50Micros }),
 		P99Micros:     of(func(r result) float64 { return r.P99Micros }),

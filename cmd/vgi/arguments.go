@@ -143,7 +143,8 @@ func (a *arguments) pack(fields []arrow.Field, given *values.Object) error {
 		if err != nil {
 			return usagef("--pack %s: %w", name, err)
 		}
-		object, err := packedObject(given.Values[name])
+		value, _ := given.Get(name)
+		object, err := packedObject(value)
 		if err != nil {
 			return usagef("argument %s: %w", name, err)
 		}
@@ -154,7 +155,7 @@ func (a *arguments) pack(fields []arrow.Field, given *values.Object) error {
 		if err != nil {
 			return usagef("argument %s: %w", name, err)
 		}
-		given.Values[name] = base64.StdEncoding.EncodeToString(packed)
+		given.Replace(name, base64.StdEncoding.EncodeToString(packed))
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/array"
 	"github.com/apache/arrow-go/v18/arrow/memory"
 
+	"github.com/vgirpc/vgirpc-go/internal/arrowjson"
 	"github.com/vgirpc/vgirpc-go/vgirpc"
 	"github.com/vgirpc/vgirpc-go/wire"
 )
@@ -42,8 +43,8 @@ func New(m *vgirpc.Method) (*Codec, error) {
 	}
 	for _, fields := range [][]vgirpc.Field{c.params, c.result} {
 		for _, f := range fields {
-			if err := supported(f.Type); err != nil {
-				return nil, fmt.Errorf("jsoncall: %s: %w", m, within(f.Name, err))
+			if err := arrowjson.Supported(f.Type); err != nil {
+				return nil, fmt.Errorf("jsoncall: %s: %w", m, arrowjson.Within(f.Name, err))
 			}
 		}
 	}
@@ -66,34 +67,31 @@ func (c *Codec) Params(body io.Reader, limit int64) (*wire.Batch, error) {
 	if err != nil {
 		return nil, err
 	}
-	args := &object{}
-	if len(bytes.TrimSpace(data)) > 0 {
-		v, err := parse(data)
-		if err != nil {
-			return nil, err
-		}
-		var ok bool
-		if args, ok = v.(*object); !ok {
-			return nil, wrongKind("an object with the parameters", v)
-		}
+	if len(bytes.TrimSpace(data)) == 0 {
+		data = []byte("{}")
 	}
-	return row(c.method.ParamsSchema(), c.params, args)
+	v, err := parse(data)
+	if err != nil {
+		return nil, err
+	}
+	args, ok := v.(*arrowjson.Object)
+	if !ok {
+		return nil, paramError(arrowjson.WrongKind("an object with the parameters", v))
+	}
+	b, err := row(c.method.ParamsSchema(), c.params, args)
+	return b, paramError(err)
 }
 
 // row builds a batch of one row from the members of an object.
-func row(schema *wire.Schema, fields []vgirpc.Field, args *object) (*wire.Batch, error) {
-	names := make([]string, len(fields))
-	for i := range fields {
-		names[i] = fields[i].Name
-	}
-	if err := onlyNames(args, names); err != nil {
+func row(schema *wire.Schema, fields []vgirpc.Field, args *arrowjson.Object) (*wire.Batch, error) {
+	if err := args.Only(len(fields), func(i int) string { return fields[i].Name }); err != nil {
 		return nil, err
 	}
 	columns := make([]arrow.Array, len(fields))
 	for i := range fields {
 		var err error
 		if columns[i], err = column(&fields[i], args); err != nil {
-			return nil, within(fields[i].Name, err)
+			return nil, arrowjson.Within(fields[i].Name, err)
 		}
 	}
 	rec := array.NewRecordBatch(schema.Arrow(), columns, 1)
@@ -106,15 +104,15 @@ func row(schema *wire.Schema, fields []vgirpc.Field, args *object) (*wire.Batch,
 }
 
 // column is the one value of field f.
-func column(f *vgirpc.Field, args *object) (arrow.Array, error) {
-	v, ok := args.get(f.Name)
+func column(f *vgirpc.Field, args *arrowjson.Object) (arrow.Array, error) {
+	v, ok := args.Get(f.Name)
 	switch {
 	case !ok && f.Default == nil:
-		return nil, refusef("missing")
+		return nil, &arrowjson.Error{Kind: arrowjson.KindMissing, Type: f.Type, Reason: "missing"}
 	case !ok:
 		return f.Default, nil
 	}
-	if o, ok := v.(*object); ok && f.PackedSchema != nil {
+	if o, ok := v.(*arrowjson.Object); ok && f.PackedSchema != nil {
 		packed, err := pack(f, o)
 		if err != nil {
 			return nil, err
@@ -122,14 +120,14 @@ func column(f *vgirpc.Field, args *object) (arrow.Array, error) {
 		v = packed
 	}
 	b := array.NewBuilder(memory.DefaultAllocator, f.Type)
-	if err := appendField(b, f.Field, v); err != nil {
+	if err := (arrowjson.ReadOptions{}).Append(b, f.Field, v); err != nil {
 		return nil, err
 	}
 	return b.NewArray(), nil
 }
 
 // pack is an object as the IPC stream that f holds, in base64.
-func pack(f *vgirpc.Field, o *object) (string, error) {
+func pack(f *vgirpc.Field, o *arrowjson.Object) (string, error) {
 	b, err := row(f.PackedSchema, f.Packed, o)
 	if err != nil {
 		return "", err
@@ -146,7 +144,7 @@ func pack(f *vgirpc.Field, o *object) (string, error) {
 		err = w.Flush()
 	}
 	if err != nil {
-		return "", refusef("%v", err)
+		return "", &arrowjson.Error{Reason: err.Error()}
 	}
 	return base64.StdEncoding.EncodeToString(out.Bytes()), nil
 }
@@ -171,11 +169,14 @@ func (c *Codec) Result(b *wire.Batch) ([]byte, error) {
 	return out, nil
 }
 
+// written is the form of results: programs in browsers read them.
+func written() *arrowjson.WriteOptions { return &arrowjson.WriteOptions{QuoteLarge: true} }
+
 // appendMember writes the first value of a field's column. A packed struct is
 // written as an object.
 func appendMember(dst []byte, f *vgirpc.Field, col arrow.Array) ([]byte, error) {
 	if f.PackedSchema == nil || col.IsNull(0) {
-		return appendJSON(dst, col, 0)
+		return written().Append(dst, col, 0)
 	}
 	rec, err := unpack(col)
 	if err != nil {
@@ -187,7 +188,7 @@ func appendMember(dst []byte, f *vgirpc.Field, col arrow.Array) ([]byte, error) 
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		dst = append(appendString(dst, inner.Name), ':')
+		dst = append(arrowjson.AppendString(dst, inner.Name), ':')
 		known := &vgirpc.Field{Field: inner}
 		for j := range f.Packed {
 			if f.Packed[j].Name == inner.Name {
@@ -203,7 +204,7 @@ func appendMember(dst []byte, f *vgirpc.Field, col arrow.Array) ([]byte, error) 
 
 // unpack reads the IPC stream of one row that a binary column holds.
 func unpack(col arrow.Array) (arrow.RecordBatch, error) {
-	values, ok := col.(binaryLike)
+	values, ok := col.(interface{ Value(i int) []byte })
 	if !ok {
 		return nil, fmt.Errorf("a packed struct in a column of %v", col.DataType())
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"maps"
-	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -112,99 +111,24 @@ func TestValues(t *testing.T) {
 		echo  *echo
 		cases []exchange
 	}{
-		{"booleans", echoOf[bool](t, ""), []exchange{
-			{`true`, ""}, {`false`, ""}, {`1`, "!want true or false, got a number"}, {`null`, "!null where a value is required"},
-		}},
-		{"integers are exact", echoOf[int64](t, ""), []exchange{
-			{`0`, ""},
-			{`-42`, ""},
-			{`9007199254740991`, ""},
+		{"integers beyond 2^53 are strings", echoOf[int64](t, ""), []exchange{
+			{`5`, ""},
 			{`9007199254740993`, `"9007199254740993"`},
-			{`"9223372036854775807"`, ""},
-			{`-9223372036854775808`, `"-9223372036854775808"`},
-			{`1e3`, `1000`},
-			{`5.0`, `5`},
-			{`"7"`, `7`},
-			{`9223372036854775808`, "!outside the range of int64"},
-			{`1.5`, "!got a number with a fraction"},
-			{`1e999999999`, "!want an integer"},
-			{`"1_000"`, "!want an integer"},
-			{`"0x10"`, "!want an integer"},
-			{`""`, "!want an integer"},
-			{`"+-1"`, "!want an integer"},
-			{`true`, "!want an integer, got a boolean"},
+			{`9223372036854775808`, "!parameter value: the number is outside the range of int64"},
+			{`null`, "!null where a value is required"},
 		}},
-		{"narrow integers keep their range", echoOf[int8](t, ""), []exchange{
-			{`127`, ""}, {`-128`, ""}, {`128`, "!outside the range of int8"}, {`-129`, "!outside the range of int8"}, {`1.27e2`, `127`},
-		}},
-		{"unsigned integers", echoOf[uint64](t, ""), []exchange{
-			{`"18446744073709551615"`, ""}, {`18446744073709551616`, "!outside the range of uint64"}, {`-1`, "!outside the range of uint64"},
-		}},
-		{"floats", echoOf[float64](t, ""), []exchange{
-			{`0.1`, ""},
-			{`-0`, `-0`},
-			{`1e300`, `1e+300`},
-			{`"NaN"`, ""},
-			{`"Infinity"`, ""},
-			{`"-Infinity"`, ""},
-			{`1e400`, "!outside the range of float64"},
-			{`"1.5"`, "!want a number, or one of the strings"},
-		}},
-		{"short floats", echoOf[float32](t, ""), []exchange{{`0.1`, ""}, {`1e39`, "!outside the range of float32"}}},
-		{"text", echoOf[string](t, ""), []exchange{
-			{`""`, ""}, {`"<b>&"`, ""}, {`"a\"\\\n\u0001"`, ""}, {`"héé 🜚"`, ""}, {`"\u2028"`, ""}, {`5`, "!want a string, got a number"},
-		}},
-		{"binary is base64", echoOf[[]byte](t, ""), []exchange{
-			{`""`, ""},
-			{`"AP8="`, ""},
-			{`"AP8"`, `"AP8="`},
-			{`"_-8"`, `"/+8="`},
-			{`"A"`, "!want a string of base64"},
-			{`"AP8=="`, "!want a string of base64"},
-			{`"AP9="`, "!want a string of base64"},
-			{`[0]`, "!got an array"},
-		}},
-		{"fixed binary", echoOf[[2]byte](t, ""), []exchange{{`"AP8="`, ""}, {`"AA=="`, "!want 2 bytes, got 1"}}},
+		{"floats are read strictly", echoOf[float64](t, ""), []exchange{{`"Infinity"`, ""}, {`"1.5"`, "!want a number, or one of the strings"}}},
+		{"text", echoOf[string](t, ""), []exchange{{`"<b>&\u2028"`, ""}}},
 		{"optional values", echoOf[*int64](t, ""), []exchange{{`null`, ""}, {`5`, ""}}},
-		{"lists", echoOf[[][]int64](t, ""), []exchange{
-			{`[]`, ""}, {`[[1,2],[],[3]]`, ""}, {`[[1],["x"]]`, "!value[1][0]: want an integer"}, {`{}`, "!want an array, got an object"},
-		}},
-		{"fixed lists", echoOf[[2]int32](t, ""), []exchange{{`[1,2]`, ""}, {`[1]`, "!want 2 elements, got 1"}}},
-		{"maps with text keys", echoOf[map[string]int64](t, ""), []exchange{
-			{`{}`, ""},
-			{`{"a":1,"b":2}`, ""},
-			{`[["a",1]]`, `{"a":1}`},
-			{`[["a"]]`, "!value[0]: want a [key, value] pair"},
-			{`[[null,1]]`, "!null where a value is required"},
-			{`{"a":1,"a":2}`, `!the name "a" stands in one object twice`},
+		{"lists", echoOf[[][]int64](t, ""), []exchange{{`[[1,2],[],[3]]`, ""}, {`[[1],["x"]]`, "!parameter value[1][0]: want an integer"}}},
+		{"maps", echoOf[map[string]int64](t, ""), []exchange{
+			{`{"a":1,"b":2}`, ""}, {`[["a"]]`, "!value[0]: want a [key, value] pair"}, {`{"a":1,"a":2}`, `!the name "a" stands in one object twice`},
 		}},
 		{"maps whose keys repeat", echoOf[vgirpc.Pairs[string, int64]](t, ""), []exchange{{`[["a",1],["a",2]]`, ""}}},
-		{"maps with other keys", echoOf[map[int64]bool](t, ""), []exchange{
-			{`[[1,true],[2,false]]`, ""}, {`{"1":true}`, `[[1,true]]`}, {`{}`, `[]`},
-		}},
 		{"enums", echoOf[color](t, ""), []exchange{{`"RED"`, ""}, {`1`, "!want a string"}}},
-		{"times", echoOf[time.Time](t, ""), []exchange{
-			{`"2026-11-21T13:45:00.123456Z"`, ""},
-			{`"2026-11-21T13:45:00+02:00"`, `"2026-11-21T11:45:00Z"`},
-			{`"1969-12-31T23:59:59.5Z"`, ""},
-			{`"2026-11-21T13:45:00"`, "!want a time of RFC 3339"},
-			{`"2026-11-21T13:45:00.1234567Z"`, "!finer than the column's unit"},
-			{`"2026-11-21T13:45:00.12345600000001Z"`, "!want a time of RFC 3339"},
-			{`"2026-02-30T00:00:00Z"`, "!want a time"},
-			{`5`, "!got a number"},
-		}},
-		{"dates", echoOf[vgirpc.Date](t, ""), []exchange{{`"2026-11-21"`, ""}, {`"1960-02-29"`, ""}, {`"2026-11-21T00:00:00Z"`, "!want a date"}}},
-		{"times of day", echoOf[vgirpc.TimeOfDay](t, ""), []exchange{{`"13:45:00.5"`, ""}, {`"13:45"`, `"13:45:00"`}, {`"24:00:00"`, "!want a time of day"}}},
-		{"durations", echoOf[time.Duration](t, ""), []exchange{
-			{`"90.5s"`, ""},
-			{`"-0.000001s"`, ""},
-			{`"1m30s"`, `"90s"`},
-			{`"100ms"`, `"0.1s"`},
-			{`"1ns"`, "!finer than the column's unit"},
-			{`"9223372036854775807s"`, "!outside the range"},
-			{`"s"`, "!want a duration"},
-		}},
-		{"structs", echoOf[[]point](t, ""), []exchange{
+		{"times", echoOf[time.Time](t, ""), []exchange{{`"2026-11-21T13:45:00.123456Z"`, ""}, {`"2026-11-21T13:45:00"`, "!want a time of RFC 3339"}}},
+		{"durations are seconds", echoOf[time.Duration](t, ""), []exchange{{`"90.5s"`, ""}}},
+		{"structs have every field", echoOf[[]point](t, ""), []exchange{
 			{`[{"x":1,"label":"a"},{"x":2,"label":null}]`, ""},
 			{`[{"x":1}]`, "!value[0].label: missing"},
 			{`[{"x":1,"label":"a","y":2}]`, `!value[0]: unknown name "y": want x, label`},
@@ -250,11 +174,8 @@ func TestDecimalsKeepEveryDigit(t *testing.T) {
 		vgirpc.MethodOptions{Result: "type=decimal128(20,4)"})
 	e := newEcho(t, m, func(_ context.Context, p params) (vgirpc.Decimal, error) { return p.Value, nil })
 	for in, want := range map[string]string{
-		`"12.50"`: result(`"12.5000"`), `-0.0001`: result(`"-0.0001"`), `1e2`: result(`"100.0000"`),
-		`"9999999999999999.9999"`: result(`"9999999999999999.9999"`),
-		`"0.00001"`:               "refused: parameter value: more than 4 digits after the point",
-		`"10000000000000000"`:     "refused: parameter value: more than 20 digits",
-		`"1."`:                    `refused: parameter value: want a decimal number in a string, such as "12.50"`,
+		`"12.50"`:   result(`"12.5000"`),
+		`"0.00001"`: "refused: parameter value: more than 4 digits after the point",
 	} {
 		if diff := cmp.Diff(want, e.call(t, `{"value":`+in+`}`)); diff != "" {
 			t.Errorf("%s: (-want +got)\n%s", in, diff)
@@ -451,16 +372,4 @@ func FuzzParams(f *testing.F) {
 			t.Errorf("%s\nanswered %s\nand that %s", body, first, again)
 		}
 	})
-}
-
-func TestSpecialFloatsInsideValues(t *testing.T) {
-	t.Parallel()
-	m := vgirpc.NewUnary[vgirpc.None, map[string][]float64](vgirpc.NewProtocol("test.Floats", ""), "get")
-	e := newEcho(t, m, func(context.Context, vgirpc.None) (map[string][]float64, error) {
-		return map[string][]float64{"v": {math.NaN(), math.Inf(1), math.Inf(-1), 1e21, 1e-7, 123456789}}, nil
-	})
-	want := result(`{"v":["NaN","Infinity","-Infinity",1e+21,1e-07,123456789]}`)
-	if diff := cmp.Diff(want, e.call(t, `{}`)); diff != "" {
-		t.Errorf("(-want +got)\n%s", diff)
-	}
 }

@@ -2,7 +2,8 @@ package jsoncall
 
 import (
 	"errors"
-	"fmt"
+
+	"github.com/vgirpc/vgirpc-go/internal/arrowjson"
 )
 
 // ErrTooLarge is what a body beyond the limit is refused with (HTTP 413).
@@ -23,28 +24,10 @@ func (e *ParamError) Error() string {
 	return "parameter " + e.Path + ": " + e.Reason
 }
 
-func refusef(format string, args ...any) error {
-	return &ParamError{Reason: fmt.Sprintf(format, args...)}
-}
-
-// within puts a member's name, or an element's index in brackets, in front of
-// the path in err.
-func within(name string, err error) error {
-	e, ok := errors.AsType[*ParamError](err)
-	switch {
-	case !ok:
-		return err
-	case e.Path == "" || e.Path[0] == '[':
-		e.Path = name + e.Path
-	default:
-		e.Path = name + "." + e.Path
+// paramError is a refusal as the caller sees it; other errors stay as they are.
+func paramError(err error) error {
+	if e, ok := errors.AsType[*arrowjson.Error](err); ok {
+		return &ParamError{Path: e.Path, Reason: e.Reason}
 	}
 	return err
-}
-
-func withinItem(i int, err error) error {
-	if err == nil {
-		return nil
-	}
-	return within(fmt.Sprintf("[%d]", i), err)
 }

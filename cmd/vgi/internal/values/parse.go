@@ -1,12 +1,13 @@
 package values
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
+
+	"github.com/apache/arrow-go/v18/arrow"
+
+	"github.com/vgirpc/vgirpc-go/internal/arrowjson"
 )
 
 // Error is a value that a column cannot hold.
@@ -39,27 +40,19 @@ func within(name string, err error) error {
 
 // Object is a JSON object with its members in their order. Values are nil, bool,
 // json.Number, string, []any and *Object.
-type Object struct {
-	Names  []string
-	Values map[string]any
-}
+type Object = arrowjson.Object
 
-// maxDepth bounds nesting, which is recursion here.
+// NewObject returns an object without members.
+func NewObject() *Object { return &Object{} }
+
+// maxDepth bounds nesting, which is recursion.
 const maxDepth = 200
 
 // Parse reads one JSON value, and nothing may follow it. A member that occurs
 // twice is refused.
 func Parse(data []byte) (any, error) {
-	dec := json.NewDecoder(bytes.NewReader(data))
-	dec.UseNumber()
-	v, err := parseValue(dec, 0)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, refusef("not JSON: something follows the value at byte %d", dec.InputOffset())
-	}
-	return v, nil
+	v, err := arrowjson.Parse(data, maxDepth)
+	return v, refusal(err)
 }
 
 // ParseObject is [Parse] for an object.
@@ -75,93 +68,77 @@ func ParseObject(data []byte) (*Object, error) {
 	return o, nil
 }
 
-func parseValue(dec *json.Decoder, depth int) (any, error) {
-	if depth > maxDepth {
-		return nil, refusef("nested more than %d deep", maxDepth)
+// refusal is an error of package arrowjson as people see it, who may be shown
+// what they wrote.
+func refusal(err error) error {
+	e, ok := errors.AsType[*arrowjson.Error](err)
+	if !ok {
+		return err
 	}
-	token, err := dec.Token()
-	if err != nil {
-		return nil, notJSON(err)
-	}
-	switch token {
-	case json.Delim('{'):
-		return parseObject(dec, depth)
-	case json.Delim('['):
-		items := []any{}
-		for dec.More() {
-			item, err := parseValue(dec, depth+1)
-			if err != nil {
-				return nil, err
-			}
-			items = append(items, item)
-		}
-		_, err := dec.Token()
-		return items, notJSON(err)
-	}
-	return token, nil
+	return &Error{Path: e.Path, Text: text(e)}
 }
 
-func parseObject(dec *json.Decoder, depth int) (any, error) {
-	o := NewObject()
-	for dec.More() {
-		token, err := dec.Token()
-		if err != nil {
-			return nil, notJSON(err)
+func text(e *arrowjson.Error) string {
+	switch e.Kind {
+	case arrowjson.KindNull:
+		return fmt.Sprintf("null is not of type %s: it is required", TypeName(e.Type))
+	case arrowjson.KindMissing:
+		return fmt.Sprintf("missing: it is required, of type %s", TypeName(e.Type))
+	case arrowjson.KindName:
+		return unknownName(e)
+	case arrowjson.KindPair:
+		return describe(e.Value) + " is not a [key, value] pair"
+	case arrowjson.KindBase64:
+		return fmt.Sprintf("%s is not base64, as a %s is written", describe(e.Value), TypeName(e.Type))
+	case arrowjson.KindFraction:
+		scale := e.Type.(arrow.DecimalType).GetScale()
+		return fmt.Sprintf("%s has %d digits behind the point: a %s has %d", describe(e.Value), e.Have, TypeName(e.Type), scale)
+	case arrowjson.KindSize:
+		what := "items"
+		if isBinary(e.Type.ID()) {
+			what = "bytes"
 		}
-		name := token.(string)
-		v, err := parseValue(dec, depth+1)
-		if err != nil {
-			return nil, err
-		}
-		if !o.Set(name, v) {
-			return nil, refusef("%q is given twice", name)
-		}
+		return fmt.Sprintf("%d %s are not of type %s", e.Have, what, TypeName(e.Type))
+	case arrowjson.KindTwice:
+		return describe(e.Value) + " is given twice"
+	case arrowjson.KindEnds:
+		return "not JSON: it ends too early"
+	case arrowjson.KindGoesOn:
+		return fmt.Sprintf("not JSON: something follows the value at byte %d", e.Have)
+	case arrowjson.KindSyntax, arrowjson.KindDeep:
+		return strings.TrimPrefix(e.Reason, "is ")
+	case arrowjson.KindValue, arrowjson.KindForm:
 	}
-	_, err := dec.Token()
-	return o, notJSON(err)
+	return fmt.Sprintf("%s is not of type %s%s", describe(e.Value), TypeName(e.Type), hint(e))
 }
 
-func notJSON(err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, io.EOF):
-		return refusef("not JSON: it ends too early")
+func unknownName(e *arrowjson.Error) string {
+	name, _ := e.Value.(string)
+	if len(e.Names) == 0 {
+		return fmt.Sprintf("unknown name %q: there are none", name)
 	}
-	return refusef("not JSON: %v", err)
+	return fmt.Sprintf("unknown name %q%s: want %s", name, DidYouMean(name, e.Names), strings.Join(e.Names, ", "))
 }
 
-// NewObject returns an object without members.
-func NewObject() *Object { return &Object{Values: map[string]any{}} }
-
-// Set adds a member, and reports false where there is one of that name.
-func (o *Object) Set(name string, v any) bool {
-	if _, ok := o.Values[name]; ok {
-		return false
+// hint is what to write instead, where the type alone does not tell.
+func hint(e *arrowjson.Error) string {
+	_, isText := e.Value.(string)
+	switch id := e.Type.ID(); {
+	case id == arrow.DURATION && !isText:
+		return `: want a string such as "90.5s"`
+	case arrow.IsDecimal(id) && e.Kind == arrowjson.KindForm:
+		return ": want digits such as 12.50"
+	case !isBinary(id) || isText:
+		return ""
 	}
-	o.Names = append(o.Names, name)
-	o.Values[name] = v
-	return true
+	if _, ok := e.Value.(*Object); ok {
+		return ": want a string of base64, and its description does not say which fields are packed into it (see --pack)"
+	}
+	return ": want a string of base64"
 }
 
-// MarshalJSON writes the members in their order.
-func (o *Object) MarshalJSON() ([]byte, error) {
-	var b bytes.Buffer
-	b.WriteByte('{')
-	for i, name := range o.Names {
-		if i > 0 {
-			b.WriteByte(',')
-		}
-		b.Write(AppendString(nil, name))
-		b.WriteByte(':')
-		v, err := json.Marshal(o.Values[name])
-		if err != nil {
-			return nil, err
-		}
-		b.Write(v)
-	}
-	b.WriteByte('}')
-	return b.Bytes(), nil
+func isBinary(id arrow.Type) bool {
+	return id == arrow.BINARY || id == arrow.LARGE_BINARY || id == arrow.FIXED_SIZE_BINARY || id == arrow.BINARY_VIEW
 }
 
 // describe is a value for an error message, shortened.

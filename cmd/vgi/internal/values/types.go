@@ -161,7 +161,7 @@ func parseDecimal(name, inner string, unknown error) (arrow.DataType, error) {
 func Infer(rows []*Object, declared []arrow.Field) (*arrow.Schema, error) {
 	var fields []arrow.Field
 	for _, row := range rows {
-		for _, name := range row.Names {
+		for _, name := range row.Names() {
 			if slices.ContainsFunc(fields, func(f arrow.Field) bool { return f.Name == name }) {
 				continue
 			}
@@ -171,7 +171,7 @@ func Infer(rows []*Object, declared []arrow.Field) (*arrow.Schema, error) {
 			}
 			column := make([]any, len(rows))
 			for i, r := range rows {
-				column[i] = r.Values[name]
+				column[i], _ = r.Get(name)
 			}
 			t, err := inferType(column)
 			if err != nil {

@@ -1,4 +1,4 @@
-package jsoncall
+package arrowjson
 
 import (
 	"encoding/json"
@@ -20,7 +20,7 @@ const (
 // exact is a decimal number: digits / 10^scale.
 type exact struct {
 	digits *big.Int
-	scale  int // 0 or more
+	scale  int // of what parseDecimal and normal return, 0 or more
 }
 
 // parseDecimal reads a number as JSON and people write it.
@@ -82,25 +82,25 @@ func (d exact) at(scale int) (*big.Int, bool) {
 
 func pow10(n int) *big.Int { return new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(n)), nil) }
 
-// appendDecimal writes digits / 10^scale in full.
-func appendDecimal(dst []byte, digits *big.Int, scale int) []byte {
-	if digits.Sign() < 0 {
+// append writes the number in full.
+func (d exact) append(dst []byte) []byte {
+	if d.digits.Sign() < 0 {
 		dst = append(dst, '-')
 	}
-	text := new(big.Int).Abs(digits).String()
+	text := new(big.Int).Abs(d.digits).String()
 	switch {
-	case scale <= 0:
+	case d.scale <= 0:
 		dst = append(dst, text...)
-		if digits.Sign() != 0 {
-			dst = append(dst, strings.Repeat("0", -scale)...)
+		if d.digits.Sign() != 0 {
+			dst = append(dst, strings.Repeat("0", -d.scale)...)
 		}
 		return dst
-	case len(text) <= scale:
-		text = strings.Repeat("0", scale-len(text)+1) + text
+	case len(text) <= d.scale:
+		text = strings.Repeat("0", d.scale-len(text)+1) + text
 	}
-	dst = append(dst, text[:len(text)-scale]...)
+	dst = append(dst, text[:len(text)-d.scale]...)
 	dst = append(dst, '.')
-	return append(dst, text[len(text)-scale:]...)
+	return append(dst, text[len(text)-d.scale:]...)
 }
 
 // numberText is the text of a number, or of a string that may stand for one.
@@ -118,7 +118,7 @@ func numberText(v any) (string, bool) {
 func signed(v any, bits int) (int64, error) {
 	text, ok := numberText(v)
 	if !ok {
-		return 0, wrongKind("an integer", v)
+		return 0, WrongKind("an integer", v)
 	}
 	n, err := strconv.ParseInt(text, 10, bits)
 	if err == nil {
@@ -130,7 +130,7 @@ func signed(v any, bits int) (int64, error) {
 	}
 	limit := int64(math.MaxInt64) >> (64 - bits)
 	if !whole.IsInt64() || whole.Int64() > limit || whole.Int64() < -limit-1 {
-		return 0, refusef("the number is outside the range of int%d", bits)
+		return 0, valuef("the number is outside the range of int%d", bits)
 	}
 	return whole.Int64(), nil
 }
@@ -139,7 +139,7 @@ func signed(v any, bits int) (int64, error) {
 func unsigned(v any, bits int) (uint64, error) {
 	text, ok := numberText(v)
 	if !ok {
-		return 0, wrongKind("an integer", v)
+		return 0, WrongKind("an integer", v)
 	}
 	n, err := strconv.ParseUint(text, 10, bits)
 	if err == nil {
@@ -150,7 +150,7 @@ func unsigned(v any, bits int) (uint64, error) {
 		return 0, err
 	}
 	if !whole.IsUint64() || whole.Uint64() > math.MaxUint64>>(64-bits) {
-		return 0, refusef("the number is outside the range of uint%d", bits)
+		return 0, valuef("the number is outside the range of uint%d", bits)
 	}
 	return whole.Uint64(), nil
 }
@@ -158,26 +158,23 @@ func unsigned(v any, bits int) (uint64, error) {
 func integer(text string) (*big.Int, error) {
 	d, ok := parseDecimal(text)
 	if !ok {
-		return nil, refusef("want an integer, as a number or a string of digits")
+		return nil, formf("want an integer, as a number or a string of digits")
 	}
 	whole, ok := d.at(0)
 	if !ok {
-		return nil, refusef("want an integer, got a number with a fraction")
+		return nil, valuef("want an integer, got a number with a fraction")
 	}
 	return whole, nil
 }
 
 // float reads a floating-point number of that many bits.
-func float(v any, bits int) (float64, error) {
-	switch v := v.(type) {
-	case json.Number:
-		f, err := strconv.ParseFloat(v.String(), bits)
-		if err != nil {
-			return 0, refusef("the number is outside the range of float%d", bits)
-		}
-		return f, nil
-	case string:
-		switch v {
+func (o ReadOptions) float(v any, bits int) (float64, error) {
+	text, ok := numberText(v)
+	if !ok {
+		return 0, WrongKind("a number", v)
+	}
+	if _, isString := v.(string); isString {
+		switch text {
 		case "NaN":
 			return math.NaN(), nil
 		case "Infinity":
@@ -185,45 +182,36 @@ func float(v any, bits int) (float64, error) {
 		case "-Infinity":
 			return math.Inf(-1), nil
 		}
-		return 0, refusef(`want a number, or one of the strings "NaN", "Infinity", "-Infinity"`)
+		if f, err := strconv.ParseFloat(text, bits); err == nil && o.Lenient {
+			return f, nil
+		}
+		return 0, formf(`want a number, or one of the strings "NaN", "Infinity", "-Infinity"`)
 	}
-	return 0, wrongKind("a number", v)
+	f, err := strconv.ParseFloat(text, bits)
+	if err != nil {
+		return 0, valuef("the number is outside the range of float%d", bits)
+	}
+	return f, nil
 }
 
 // fixedPoint reads a decimal number as the digits of type t.
 func fixedPoint(v any, t arrow.DecimalType) (*big.Int, error) {
 	text, ok := numberText(v)
 	if !ok {
-		return nil, wrongKind("a decimal number in a string", v)
+		return nil, WrongKind("a decimal number in a string", v)
 	}
 	d, ok := parseDecimal(text)
 	if !ok {
-		return nil, refusef(`want a decimal number in a string, such as "12.50"`)
+		return nil, formf(`want a decimal number in a string, such as "12.50"`)
 	}
 	n, ok := d.at(int(t.GetScale()))
 	if !ok {
-		return nil, refusef("more than %d digits after the point", t.GetScale())
+		e := refusef(KindFraction, "more than %d digits after the point", t.GetScale())
+		e.Have = d.scale
+		return nil, e
 	}
 	if new(big.Int).Abs(n).Cmp(pow10(int(t.GetPrecision()))) >= 0 {
-		return nil, refusef("more than %d digits", t.GetPrecision())
+		return nil, valuef("more than %d digits", t.GetPrecision())
 	}
 	return n, nil
-}
-
-// wrongKind says what was expected and what came, without its value.
-func wrongKind(want string, v any) error {
-	got := "an object"
-	switch v.(type) {
-	case nil:
-		got = "null"
-	case bool:
-		got = "a boolean"
-	case string:
-		got = "a string"
-	case json.Number:
-		got = "a number"
-	case []any:
-		got = "an array"
-	}
-	return refusef("want %s, got %s", want, got)
 }
