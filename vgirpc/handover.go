@@ -3,6 +3,7 @@ package vgirpc
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"time"
@@ -32,14 +33,16 @@ var errLeaving = errors.New("vgirpc: the connection is served by another process
 // cannot go on elsewhere: with shared memory, with files that may come, with
 // admitters or OnConnect, and those that are not sockets. They are served here as
 // before until Shutdown. When the server's options bring that about, Release
-// returns with the end of ctx: its callers may be about to come in.
+// returns with the end of ctx: its callers may be about to come in. One that waits
+// after a call to no known method is closed: what comes next may be that call's
+// input, which only this process could tell from a request.
 func (s *Server) Release(ctx context.Context, pass func(net.Conn) error) {
 	t := &s.tracker
 	t.mu.Lock()
 	t.pass.Store(&pass)
 	for c := range t.conns {
-		if d := c.mobile(); d != nil && c.state.Load() == connWaiting {
-			_ = d.SetReadDeadline(time.Unix(1, 0)) // connSource.Read finds out why
+		if c.state.Load() == connWaiting {
+			c.interrupt()
 		}
 	}
 	idle := t.idle
@@ -113,6 +116,16 @@ func (c *Conn) leaves() bool {
 	return c.s.tracker.releases() && c.mobile() != nil && !c.strayInput && !c.r.Buffered()
 }
 
+// interrupt makes a connection that waits find out that it is to go on elsewhere
+// (interrupted). It reports whether it can.
+func (c *Conn) interrupt() bool {
+	d := c.mobile()
+	if d != nil {
+		_ = d.SetReadDeadline(time.Unix(1, 0)) // which fails when it is closed
+	}
+	return d != nil
+}
+
 // interrupted says what a read means that was interrupted: the end of the
 // connection here, or nothing, because a call has begun to arrive before.
 func (c *Conn) interrupted(err error) error {
@@ -123,8 +136,12 @@ func (c *Conn) interrupted(err error) error {
 	if err := d.SetReadDeadline(time.Time{}); err != nil {
 		return err
 	}
-	if c.state.Load() == connWaiting && c.leaves() {
+	switch {
+	case c.state.Load() != connWaiting:
+	case c.leaves():
 		return errLeaving
+	case c.strayInput:
+		return io.EOF
 	}
 	return nil
 }

@@ -145,6 +145,19 @@ func (h *handover) add(t *testing.T, c *vgirpc.Client) string {
 	return <-h.names
 }
 
+// miss calls a method that the server does not have.
+func (h *handover) miss(t *testing.T, c *vgirpc.Client) {
+	t.Helper()
+	other := vgirpc.NewProtocol(h.contract.Protocol.Name(), h.contract.Protocol.Version())
+	absent := vgirpc.NewUnary[vgirpc.None, int64](other, "absent")
+	if _, err := absent.Call(t.Context(), c, vgirpc.None{}); vgirpc.CodeOf(err) != vgirpc.Unimplemented {
+		t.Errorf("a call to a method that is not there: %v", err)
+	}
+	for h.old.InProgress() > 0 {
+		time.Sleep(time.Millisecond) // until the server waits for the next call
+	}
+}
+
 func (h *handover) isReleased(t *testing.T) {
 	t.Helper()
 	select {
@@ -211,6 +224,45 @@ func TestReleasedConnectionsGoOnWithTheNextCall(t *testing.T) {
 		got = append(got, h.add(t, c))
 		if diff := cmp.Diff([]string{"old", "new"}, got); diff != "" {
 			t.Errorf("who answered (-want +got):\n%s", diff)
+		}
+	})
+
+	t.Run("but one that waits after a call to no known method ends", func(t *testing.T) {
+		h := newHandover(t, vgirpc.ServerOptions{})
+		c := h.dial(t, nil)
+		h.miss(t, c)
+		h.release(t.Context(), t.Context())
+		h.isReleased(t)
+		if _, err := h.contract.Add.Call(t.Context(), c, vgitest.AddParams{}); err == nil {
+			t.Error("it goes on")
+		}
+	})
+
+	t.Run("and so does one that made such a call meanwhile, with the shutdown", func(t *testing.T) {
+		h := newHandover(t, vgirpc.ServerOptions{})
+		half := &halting{halted: make(chan struct{}), goOn: make(chan struct{})}
+		c := h.dial(t, func(nc net.Conn) net.Conn { half.Conn = nc; return half })
+		other := h.dial(t, nil)
+		missed := make(chan struct{})
+		go func() {
+			defer close(missed)
+			h.miss(t, c)
+		}()
+		<-half.halted
+		for h.old.InProgress() == 0 {
+			time.Sleep(time.Millisecond) // until the server has read it
+		}
+		passing, enough := context.WithCancel(t.Context())
+		h.release(t.Context(), passing)
+		for h.add(t, other) == "old" {
+			continue // until it has begun
+		}
+		close(half.goOn)
+		<-missed
+		enough()
+		h.isReleased(t)
+		if _, err := h.contract.Add.Call(t.Context(), c, vgitest.AddParams{}); err == nil {
+			t.Error("it goes on")
 		}
 	})
 

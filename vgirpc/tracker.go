@@ -160,7 +160,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 	idle := t.idle
 	for c := range t.conns {
-		if c.state.Load() == connWaiting && (!t.releases() || c.mobile() == nil) {
+		if c.state.Load() == connWaiting && (!t.releases() || !c.interrupt()) {
 			go func() { _ = c.Close() }() // its serving loop removes it
 		}
 	}

@@ -21,7 +21,8 @@ type UnixOptions struct {
 	// Mode is the socket file's mode from the first instant; 0600 when 0.
 	Mode fs.FileMode
 	// SameUser refuses peers that run under another user than this process,
-	// root excepted.
+	// root excepted. A worker cannot hand such a listener over to its successor:
+	// package auth/socket has the same as an admission (PeerCredentials).
 	SameUser bool
 }
 

@@ -20,6 +20,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -354,7 +355,7 @@ func TestMoreConnectionsThanMayBePendingWait(t *testing.T) {
 		enough, fed := make(chan struct{}), make(chan struct{})
 		go func() {
 			defer close(fed)
-			for {
+			for range 300 {
 				near, far := net.Pipe()
 				defer func() { _, _ = near.Close(), far.Close() }()
 				select {
