@@ -18,7 +18,6 @@ import (
 // main function.
 type fixture struct {
 	pipe          bool
-	serverID      string
 	transportKind bool
 	hostedReverse bool
 
@@ -83,7 +82,6 @@ func (f *fixture) hosting() Hosting {
 func (f *fixture) AddFlags(flags *pflag.FlagSet) {
 	f.flags = flags
 	flags.BoolVar(&f.pipe, "pipe", false, "serve standard input and output, as without any transport")
-	flags.StringVar(&f.serverID, "server-id", "", "the server's `ID`; made at random unless given")
 	flags.BoolVar(&f.transportKind, "transport-kind-probe", false, "host only "+TransportKindProbe.Name())
 	flags.BoolVar(&f.hostedReverse, "hosted-reverse", false,
 		"host "+Zeta.Name()+", "+Secondary.Name()+" and "+Alpha.Name()+", in this order")

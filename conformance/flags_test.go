@@ -42,7 +42,7 @@ func TestTheFixtureRefusesWhatIsNotThere(t *testing.T) {
 		{"--compression lz4", "none, zstd"},
 		{"--proof-skew soon", "proof-skew"},
 		{"--http-auth 70000", "http-auth"},
-		{"--server-id", "needs an argument"},
+		{"--idp-url", "needs an argument"},
 	} {
 		t.Run(tt.args, func(t *testing.T) {
 			_, err := readFixture(strings.Fields(tt.args))

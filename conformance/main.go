@@ -36,8 +36,7 @@ func Main(ctx context.Context, args []string) int {
 		return exitUsage
 	}
 	opts := vgirpc.ServerOptions{
-		ServerID: f.serverID,
-		Limits:   wire.Limits{MaxMessageBytes: maxMessageBytes, Budget: wire.NewBudget(maxBytesInFlight)},
+		Limits: wire.Limits{MaxMessageBytes: maxMessageBytes, Budget: wire.NewBudget(maxBytesInFlight)},
 	}
 	if shm.Supported {
 		opts.SharedMemory = shm.Serve(shm.Options{

@@ -184,7 +184,7 @@ func (f *LogFile) Append(object []byte) {
 		return
 	}
 	if f.queue != nil {
-		if !f.queue.add(object, &f.losses.pending) {
+		if !f.queue.add(object, &f.losses) {
 			f.losses.lose(1, errQueueFull)
 		}
 		return
@@ -194,16 +194,16 @@ func (f *LogFile) Append(object []byte) {
 		f.io.Unlock()
 		return
 	}
-	note := f.losses.pending.Load()
-	f.scratch = appendLine(f.scratch[:0], object, note)
+	missing := f.losses.take()
+	f.scratch = appendLine(f.scratch[:0], object, missing)
 	n, err := f.sink.writeLines(f.scratch)
 	trouble := f.sink.trouble()
 	_, lost := unwritten(f.scratch, n)
 	if cap(f.scratch) > keepBytes {
 		f.scratch = nil
 	}
-	if lost == 0 && note > 0 {
-		f.losses.pending.Add(-note)
+	if lost > 0 {
+		f.losses.giveBack(missing)
 	}
 	f.io.Unlock()
 	f.settle(lost, err, trouble)
@@ -233,18 +233,30 @@ func (f *LogFile) settle(lost int64, err, trouble error) {
 }
 
 // noteLen is the most that appendLine adds to an object.
-const noteLen = len(`,"dropped_records":`) + 20 + 1
+const noteLen = len(`,"suppressed_records":`) + 20 + len(`,"dropped_records":`) + 20 + 1
 
-// appendLine appends an object and the end of its line, with the number of
-// lines that were lost before it.
-func appendLine(dst, object []byte, lost int64) []byte {
-	if lost > 0 && len(object) > 2 {
-		dst = append(dst, object[:len(object)-1]...)
-		dst = strconv.AppendInt(append(dst, `,"dropped_records":`...), lost, 10)
-		return append(dst, '}', '\n')
+// appendLine appends an object and the end of its line, with the numbers of the
+// lines that are missing before it.
+func appendLine(dst, object []byte, missing gap) []byte {
+	if missing == (gap{}) || len(object) <= 2 {
+		return append(append(dst, object...), '\n')
 	}
-	return append(append(dst, object...), '\n')
+	dst = append(dst, object[:len(object)-1]...)
+	if missing.suppressed > 0 {
+		dst = strconv.AppendInt(append(dst, `,"suppressed_records":`...), missing.suppressed, 10)
+	}
+	if missing.lost > 0 {
+		dst = strconv.AppendInt(append(dst, `,"dropped_records":`...), missing.lost, 10)
+	}
+	return append(dst, '}', '\n')
 }
+
+// suppress counts a line that is left out on purpose. The next line that is
+// written says how many there were, as "suppressed_records".
+func (f *LogFile) suppress() { f.losses.suppressed.Add(1) }
+
+// suppressed returns, once, how many such lines no other has told of.
+func (f *LogFile) suppressed() int64 { return f.losses.suppressed.Swap(0) }
 
 // Reopen continues in the file that the path stands for now, which is made when
 // it is not there: to be called when a tool such as logrotate has renamed the

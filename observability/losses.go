@@ -11,10 +11,11 @@ import (
 // losses keeps account of lines that could not be written, and tells the logger
 // without flooding it.
 type losses struct {
-	opts    *LogFileOptions
-	pending atomic.Int64 // to be announced in the file
-	total   atomic.Int64
-	failing atomic.Bool // since the last line that was written
+	opts       *LogFileOptions
+	pending    atomic.Int64 // to be announced in the file
+	suppressed atomic.Int64 // likewise: what was left out on purpose
+	total      atomic.Int64
+	failing    atomic.Bool // since the last line that was written
 
 	mu         sync.Mutex
 	said       time.Time // when the logger was last told of losses
@@ -23,6 +24,26 @@ type losses struct {
 	outage     int64     // lost since lines were last written
 	announced  bool      // the logger knows of this outage
 	lastReason error
+}
+
+// gap is what is not in the file, for a line to announce.
+type gap struct{ lost, suppressed int64 }
+
+// take returns what is to be announced. It goes back with giveBack when the line
+// that should have announced it is lost itself.
+func (l *losses) take() (g gap) {
+	if l.pending.Load() > 0 {
+		g.lost = l.pending.Swap(0)
+	}
+	if l.suppressed.Load() > 0 {
+		g.suppressed = l.suppressed.Swap(0)
+	}
+	return g
+}
+
+func (l *losses) giveBack(g gap) {
+	l.pending.Add(g.lost)
+	l.suppressed.Add(g.suppressed)
 }
 
 // lose counts n lines that were lost for one reason.

@@ -3,7 +3,6 @@ package observability
 import (
 	"errors"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -42,30 +41,27 @@ type block struct {
 	notes []note
 }
 
-// note says that the line that ends at an offset announces lost ones.
+// note says that the line that ends at an offset announces a gap.
 type note struct {
-	end  int
-	lost int64
+	end int
+	gap gap
 }
 
 // add puts a line into the queue unless it is full. It never waits for the
 // writer.
-func (q *queue) add(object []byte, pending *atomic.Int64) bool {
+func (q *queue) add(object []byte, losses *losses) bool {
 	q.mu.Lock()
 	if q.count >= q.limit || q.bytes > 0 && q.bytes+len(object) > queueBytes {
 		q.mu.Unlock()
 		return false
 	}
-	var lost int64
-	if pending.Load() > 0 {
-		lost = pending.Swap(0)
-	}
+	missing := losses.take()
 	before := len(q.blocks)
 	b := q.room(len(object) + noteLen)
 	start := len(b.lines)
-	b.lines = appendLine(b.lines, object, lost)
-	if lost > 0 {
-		b.notes = append(b.notes, note{len(b.lines), lost})
+	b.lines = appendLine(b.lines, object, missing)
+	if missing != (gap{}) {
+		b.notes = append(b.notes, note{len(b.lines), missing})
 	}
 	q.bytes += len(b.lines) - start
 	q.count++
@@ -176,7 +172,7 @@ func (f *LogFile) writeBlock(b *block) {
 	start, lost := unwritten(b.lines, n)
 	for _, note := range b.notes {
 		if note.end > start { // who should have announced these is lost as well
-			f.losses.pending.Add(note.lost)
+			f.losses.giveBack(note.gap)
 		}
 	}
 	f.settle(lost, err, trouble)

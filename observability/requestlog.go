@@ -30,7 +30,8 @@ type RequestLogOptions struct {
 	// once. 200 when 0; negative for no limit.
 	Rate int
 	// File says how [OpenRequestLog] writes the file. Name, ServerID and Logger
-	// are the request log's own when empty.
+	// are the request log's own when empty. Without its Async a connection that
+	// was refused waits for the disk, and keeps its place among MaxConns meanwhile.
 	File LogFileOptions
 	// Logger is told when records cannot be written; slog.Default when nil.
 	Logger *slog.Logger
@@ -69,19 +70,18 @@ func (o *RequestLogOptions) complete() {
 }
 
 // RequestLog is a [vgirpc.RefusalObserver] that writes one JSON line for each
-// request that never became a call, and each connection that was not served. It
+// request that was refused before its handler was asked, and each connection that was not served. It
 // is a log of its own: those of [AccessLog] are of calls. It is safe for
 // concurrent use.
 //
 // A record has what [vgirpc.Refused] has, and no more. Those that are too many
 // are left out; the next one of anybody says how many as "suppressed_records".
 type RequestLog struct {
-	opts       RequestLogOptions
-	file       *LogFile
-	addresses  *bucket.Table[netip.Addr] // nil: no limit
-	all        *bucket.Table[struct{}]   // nil: no limit
-	suppressed atomic.Int64              // since the last record
-	total      atomic.Int64
+	opts      RequestLogOptions
+	file      *LogFile
+	addresses *bucket.Table[netip.Addr] // nil: no limit
+	all       *bucket.Table[struct{}]   // nil: no limit
+	total     atomic.Int64              // of those left out
 }
 
 // NewRequestLog returns a log that writes to w, one call of Write for each record
@@ -126,10 +126,10 @@ func perSecond(n int) bucket.Rate { return bucket.Per(float64(n), time.Second, n
 func (l *RequestLog) RequestRefused(_ context.Context, refused *vgirpc.Refused) {
 	if !l.admits(refused) {
 		l.total.Add(1)
-		l.suppressed.Add(1)
+		l.file.suppress()
 		return
 	}
-	l.file.Append(l.appendRefused(nil, refused, time.Now(), l.suppressed.Swap(0)))
+	l.file.Append(l.appendRefused(nil, refused, time.Now()))
 }
 
 // admits reports whether there is room for a record.
@@ -163,7 +163,7 @@ func sourceOf(refused *vgirpc.Refused) netip.Addr {
 }
 
 // appendRefused appends a record as a JSON object.
-func (l *RequestLog) appendRefused(dst []byte, r *vgirpc.Refused, at time.Time, suppressed int64) []byte {
+func (l *RequestLog) appendRefused(dst []byte, r *vgirpc.Refused, at time.Time) []byte {
 	dst = appendTime(append(dst, `{"timestamp":"`...), at)
 	dst = append(dst, `","level":"INFO","logger":"vgi_rpc.request","message":"`...)
 	dst = append(appendEscaped(dst, string(r.Transport)), " refused: "...)
@@ -200,9 +200,6 @@ func (l *RequestLog) appendRefused(dst []byte, r *vgirpc.Refused, at time.Time, 
 		dst = strconv.AppendInt(append(dst, `,"request_bytes":`...), r.BytesIn, 10)
 	}
 	dst = appendMillis(append(dst, `,"duration_ms":`...), r.Duration)
-	if suppressed > 0 {
-		dst = strconv.AppendInt(append(dst, `,"suppressed_records":`...), suppressed, 10)
-	}
 	return append(dst, '}')
 }
 
@@ -229,8 +226,9 @@ func (l *RequestLog) Close() error {
 // Shutdown writes what waits to be written, until ctx ends, and closes the file
 // that [OpenRequestLog] opened; see [LogFile.Shutdown].
 func (l *RequestLog) Shutdown(ctx context.Context) error {
-	if n := l.suppressed.Swap(0); n > 0 { // there is no next record to say it
+	err := l.file.Shutdown(ctx)
+	if n := l.file.suppressed(); n > 0 { // there is no next record to say it
 		l.opts.Logger.LogAttrs(ctx, slog.LevelWarn, "request log: the last records were too many, and left out", slog.Int64("suppressed", n))
 	}
-	return l.file.Shutdown(ctx)
+	return err
 }

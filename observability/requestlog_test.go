@@ -3,6 +3,7 @@ package observability
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -127,6 +128,63 @@ func TestNobodyFillsADiskWithRefusals(t *testing.T) {
 				}
 				if diff := cmp.Diff(want, got); diff != "" {
 					t.Errorf("what the next records say was left out (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
+// failing is a disk that fails as long as it is told to.
+type failing struct {
+	bytes.Buffer
+	fails bool
+}
+
+func (f *failing) Write(p []byte) (int, error) {
+	if f.fails {
+		return 0, errors.New("no space left")
+	}
+	return f.Buffer.Write(p)
+}
+
+func TestWhatWasLeftOutIsToldThoughTheNextRecordIsLost(t *testing.T) {
+	for _, async := range []bool{false, true} {
+		t.Run(map[bool]string{false: "written at once", true: "written in the background"}[async], func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var disk failing
+				var told said
+				opts := RequestLogOptions{ServerID: "srv", AddressRate: 1, Logger: told.logger(), File: LogFileOptions{Async: async}}
+				opts.complete()
+				if err := opts.File.complete(); err != nil {
+					t.Fatal(err)
+				}
+				l, err := newRequestLog(opts, func() (*LogFile, error) { return newLogFile(&writer{lines{w: &disk}}, opts.File), nil })
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, step := range []struct {
+					fails    bool
+					refusals int
+				}{{false, 3}, {true, 1}, {false, 1}} { // two are left out, one is lost, one tells
+					disk.fails = step.fails
+					for range step.refusals {
+						l.RequestRefused(t.Context(), &vgirpc.Refused{Peer: "192.0.2.1:1"})
+					}
+					time.Sleep(time.Second) // of a clock of the test's own: the next may be logged
+					synctest.Wait()
+				}
+				if err := l.Close(); err != nil {
+					t.Error(err)
+				}
+				var got [][2]any
+				for _, r := range refusedRecords(t, disk.String()) {
+					got = append(got, [2]any{r["suppressed_records"], r["dropped_records"]})
+				}
+				if diff := cmp.Diff([][2]any{{nil, nil}, {2.0, 1.0}}, got); diff != "" {
+					t.Errorf("what records say is missing (-want +got):\n%s", diff)
+				}
+				if l.Suppressed() != 2 || l.Dropped() != 1 {
+					t.Errorf("%d suppressed, %d dropped", l.Suppressed(), l.Dropped())
 				}
 			})
 		})

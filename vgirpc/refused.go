@@ -75,8 +75,8 @@ const (
 	RefusedOther RefusedReason = "other"
 )
 
-// Refused is a request that never became a call, or a connection that is not
-// served. It never has a value of a header but the request's identifier, nothing
+// Refused is a request that was refused before its handler was asked, or a
+// connection that is not served. It never has a value of a header but the request's identifier, nothing
 // of a credential, a claim, a token or a payload, and of a path only what names
 // a protocol or a method that is hosted here. It is valid during the call of
 // RequestRefused.
@@ -117,8 +117,10 @@ type Refused struct {
 	Duration time.Duration
 }
 
-// RefusalObserver is told of what an [Observer] never sees: what was refused
-// before it became a call.
+// RefusalObserver is told of what was refused before a handler was asked. Most of
+// it an [Observer] never sees. Over HTTP both see what was refused after its
+// method was found: for the protocol's version, the parameters, or a batch that is
+// none. Of such calls on a byte stream only the Observer hears.
 type RefusalObserver interface {
 	// RequestRefused is called once for each refusal, when the answer is known,
 	// on the goroutine of the request or the connection. It must not block, and

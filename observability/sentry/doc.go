@@ -20,7 +20,8 @@
 // With [Options.Performance] each call is a span: a child of the span that its
 // context has, or else a transaction "vgi_rpc/add" of its own, which goes on with
 // the trace that the request's traceparent names. How many are sent is up to the
-// SDK's TracesSampleRate.
+// SDK's TracesSampleRate or TracesSampler: what the caller has decided for itself
+// does not count.
 //
 // # What is never sent
 //

@@ -30,12 +30,20 @@ func New(opts Options) (*Reporter, error) {
 	return &Reporter{opts: opts, client: opts.Hub.Client()}, nil
 }
 
-// Shutdown sends what waits to be sent and ends the client, for whoever made that
-// for this reporter alone. When ctx ends first, it gives up, and the client ends
-// with the process: to close it could take long.
-func (r *Reporter) Shutdown(ctx context.Context) error {
+// Flush sends what waits to be sent. When ctx ends first, it gives up.
+func (r *Reporter) Flush(ctx context.Context) error {
 	if !r.client.FlushWithContext(ctx) {
 		return fmt.Errorf("sentry: not everything was sent: %w", context.Cause(ctx))
+	}
+	return nil
+}
+
+// Shutdown is Flush, and ends the client, for whoever made that for this reporter
+// alone. When ctx ends first, the client ends with the process: to close it could
+// take long.
+func (r *Reporter) Shutdown(ctx context.Context) error {
+	if err := r.Flush(ctx); err != nil {
+		return err
 	}
 	r.client.Close()
 	return nil
@@ -71,17 +79,15 @@ func (r *Reporter) begin(c *scope, call *vgirpc.Call) *sdk.Span {
 	return span
 }
 
-// sentryTrace is a W3C traceparent as Sentry writes it, "" when it is none.
+// sentryTrace is a W3C traceparent as Sentry writes it, "" when it is none. Its
+// sampled bit is left out: how much is measured here, and paid for, is not up to
+// whoever calls.
 func sentryTrace(parent string) string {
 	part := strings.Split(parent, "-")
 	if len(part) < 4 || len(part[1]) != 32 || len(part[2]) != 16 || len(part[3]) != 2 {
 		return ""
 	}
-	sampled := "-0"
-	if strings.ContainsAny(part[3][1:], "13579bdf") {
-		sampled = "-1"
-	}
-	return part[1] + "-" + part[2] + sampled
+	return part[1] + "-" + part[2]
 }
 
 // CallEnded reports how the call ended.

@@ -436,13 +436,24 @@ func TestPerformance(t *testing.T) {
 			t.Errorf("trace %v (-want +got):\n%s", trace, diff)
 		}
 	})
-	t.Run("nothing is measured of what is not sampled", func(t *testing.T) {
-		r := newRig(t, sentry.Options{Performance: true}, func(o *sdk.ClientOptions) { o.EnableTracing, o.TracesSampleRate = true, 0 })
-		r.call(t.Context(), t, "fine")
-		if all := r.of("transaction"); len(all) != 0 {
-			t.Errorf("%d transactions", len(all))
-		}
-	})
+	for _, tt := range []struct {
+		name   string
+		rate   float64
+		parent string
+		want   int
+	}{
+		{"nothing is measured of what is not sampled", 0, "", 0},
+		{"a caller cannot have itself measured", 0, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", 0},
+		{"a caller cannot hide from being measured", 1, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00", 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRig(t, sentry.Options{Performance: true}, func(o *sdk.ClientOptions) { o.EnableTracing, o.TracesSampleRate = true, tt.rate })
+			r.call(vgirpc.WithMetadata(t.Context(), wire.Pair{Key: wire.KeyTraceParent, Value: tt.parent}), t, "fine")
+			if all := r.of("transaction"); len(all) != tt.want {
+				t.Errorf("%d transactions, want %d", len(all), tt.want)
+			}
+		})
+	}
 }
 
 func TestImpossibleOptions(t *testing.T) {

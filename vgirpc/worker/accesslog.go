@@ -70,24 +70,36 @@ func (o *accessLog) Apply(_ context.Context, setup *Setup) error {
 		return fmt.Errorf("--access-log: %w", err)
 	}
 	setup.logs.access = log
-	setup.OnReload(func(ctx context.Context) error { return reopen(ctx, log) })
+	setup.OnReload(func(ctx context.Context) error { return reopen(ctx, "access log", log.Reopen) })
 	setup.AtExit(log.Shutdown)
 	return setup.Server().Configure(func(o *vgirpc.ServerOptions) { o.Observers = append(o.Observers, log) })
 }
 
-// reopen does not wait for a disk that hangs.
-func reopen(ctx context.Context, log *observability.AccessLog) error {
+// reopen opens a log anew. It does not wait for a disk that hangs.
+func reopen(ctx context.Context, name string, again func() error) error {
 	done := make(chan error, 1)
-	go func() { done <- log.Reopen() }()
+	go func() { done <- again() }()
 	select {
 	case err := <-done:
 		return err
 	case <-ctx.Done():
-		return fmt.Errorf("access log: reopening: %w", ctx.Err())
+		return fmt.Errorf("%s: reopening: %w", name, ctx.Err())
 	}
 }
 
-// check names the flag that has an impossible value.
+// nothingWithout names the first of some flags that the command line gives: they
+// have no effect without another. The environment and a file may say more than one
+// worker needs.
+func nothingWithout(flags *pflag.FlagSet, other string, names ...string) error {
+	for _, name := range names {
+		if source, _ := OriginOf(flags, name); source == CommandLine {
+			return fmt.Errorf("--%s is nothing without %s", name, other)
+		}
+	}
+	return nil
+}
+
+// check names the flag that has an impossible value, or no effect.
 func (o *accessLog) check() error {
 	for _, f := range []struct {
 		name  string
@@ -108,6 +120,16 @@ func (o *accessLog) check() error {
 		return fmt.Errorf("--access-log-sample %v: want a fraction from 0 to 1: 0.1 for every tenth call", o.sample)
 	case o.file.MaxBytes > 0 && o.file.When != "":
 		return errors.New("--access-log-max-bytes and --access-log-when exclude each other: a new file begins by size or by time")
+	case !o.flags.Changed("access-log"):
+		return nothingWithout(o.flags, "--access-log", "access-log-max-bytes", "access-log-when", "access-log-backup-count",
+			"access-log-max-record-bytes", "access-log-sample", "access-log-async", "access-log-queue-size")
+	case !o.file.Async:
+		if err := nothingWithout(o.flags, "--access-log-async", "access-log-queue-size"); err != nil {
+			return err
+		}
+	}
+	if o.file.MaxBytes == 0 && o.file.When == "" {
+		return nothingWithout(o.flags, "--access-log-max-bytes or --access-log-when", "access-log-backup-count")
 	}
 	return nil
 }

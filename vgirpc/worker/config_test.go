@@ -205,6 +205,8 @@ func TestAMistakeIsNamedWithItsPlace(t *testing.T) {
 		{"a setting that is there twice", sources{file: "kind-text: a\nkind: {text: b}"}, []string{"worker.yaml:2: kind-text: it is there already", "worker.yaml:1"}},
 		{"a list for a file", sources{file: "- a"}, []string{"worker.yaml:1", "want names of flags"}},
 		{"a file that is no YAML", sources{file: "a: [\n"}, []string{"--config", "worker.yaml"}},
+		{"a file with more than one document", sources{file: "kind-text: a\n---\nkind-on: true\n"}, []string{"--config", "worker.yaml:2: another document", "all settings in one"}},
+		{"a file with something wrong behind the end", sources{file: "kind-text: a\n---\na: [\n"}, []string{"--config", "worker.yaml"}},
 		{"a file that is not there", sources{args: "--config /nowhere/x.yaml"}, []string{"--config", "/nowhere/x.yaml"}},
 		{"a file that the environment names and that is not there", sources{env: []string{"VGI_RPC_CONFIG=/nowhere/y.yaml"}}, []string{"/nowhere/y.yaml"}},
 		{"no file", sources{args: "--config="}, []string{"--config: want a path"}},

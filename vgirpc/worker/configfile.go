@@ -37,10 +37,16 @@ func readConfig(path string) (map[string]given, error) {
 	case len(text) > maxConfigBytes:
 		return nil, fmt.Errorf("--config: %s is larger than %d bytes", path, maxConfigBytes)
 	}
-	var document yaml.Node
-	if err := yaml.NewDecoder(bytes.NewReader(text)).Decode(&document); errors.Is(err, io.EOF) {
+	var document, another yaml.Node
+	decoder := yaml.NewDecoder(bytes.NewReader(text))
+	if err := decoder.Decode(&document); errors.Is(err, io.EOF) {
 		return map[string]given{}, nil // nothing but comments
 	} else if err != nil {
+		return nil, fmt.Errorf("--config: %s: %w", path, err)
+	}
+	if err := decoder.Decode(&another); err == nil {
+		return nil, fmt.Errorf("--config: %s:%d: another document: want all settings in one, without --- between them", path, another.Line)
+	} else if !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("--config: %s: %w", path, err)
 	}
 	r := configReader{path: path, out: map[string]given{}}

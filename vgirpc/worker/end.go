@@ -37,6 +37,28 @@ func (w *worker) end(ctx context.Context, done chan error) {
 		attrs = append(attrs, slog.Any("error", err))
 	}
 	w.log.LogAttrs(ctx, level, message, attrs...)
+	if _, ok := t.(releaser); ok && succeeded {
+		w.passOn()
+	}
+}
+
+// passOn waits for the process before this one, for as long as that may drain: the
+// connections that it still has go through this process to the one that has taken
+// over from it.
+func (w *worker) passOn() {
+	if w.before == nil {
+		return
+	}
+	var enough <-chan time.Time
+	if w.drain > 0 {
+		timer := time.NewTimer(w.drain)
+		defer timer.Stop()
+		enough = timer.C
+	}
+	select {
+	case <-w.before.ended:
+	case <-enough:
+	}
 }
 
 // count is how many calls are in progress, and how many sessions are open, as far

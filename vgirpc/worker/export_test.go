@@ -3,6 +3,8 @@ package worker
 import (
 	"context"
 	"io"
+	"net"
+	"os"
 	"slices"
 
 	"github.com/vgirpc/vgirpc-go/vgirpc"
@@ -56,4 +58,16 @@ func MemoryLimit(s *vgirpc.Server, args []string, allowed func() (uint64, error)
 	}
 	err = w.apply(context.Background())
 	return limit, err
+}
+
+// SameAddress reports whether a listener is at the address that is asked for.
+func SameAddress(is net.Addr, want string) bool { return sameAddress(is, want) }
+
+// RecallForTest takes a handover back that has just succeeded.
+func RecallForTest(hurry context.Context, process *os.Process, exited chan struct{}) <-chan struct{} {
+	w := &worker{setup: &Setup{}}
+	w.setup.sockets.successor = &successor{process: process, exited: exited}
+	handover := make(chan error, 1)
+	handover <- nil
+	return w.recall(hurry, handover)
 }

@@ -56,6 +56,7 @@ type successor struct {
 	mu      sync.Mutex
 	conn    *net.UnixConn
 	process *os.Process
+	exited  chan struct{} // closed when it has ended
 }
 
 // send sends a message, and with it a copy of a socket's descriptor unless that
@@ -143,14 +144,15 @@ func (w *worker) handOver(ctx context.Context) (err error) {
 		if err != nil {
 			_ = next.conn.Close()
 			_ = next.process.Kill()
+			<-next.exited
 			err = fmt.Errorf("worker: handover to process %d, which was ended: %w", next.process.Pid, err)
 		}
 	}()
-	cut := context.AfterFunc(ctx, func() { _ = next.conn.SetDeadline(time.Unix(1, 0)) })
-	defer cut()
 	if err := next.conn.SetDeadline(time.Now().Add(successorTime)); err != nil {
 		return err
 	}
+	cut := context.AfterFunc(ctx, func() { _ = next.conn.SetDeadline(time.Unix(1, 0)) })
+	defer cut()
 	for i, l := range open {
 		l.index = i
 		if err := next.send(message{Network: l.network, Address: l.address, Keep: l.keep}, l.Listener); err != nil {
@@ -204,8 +206,41 @@ func (w *worker) startSuccessor() (*successor, error) {
 		_ = conn.Close()
 		return nil, err
 	}
-	go func() { _ = cmd.Wait() }() // to the end of this process
-	return &successor{conn: conn.(*net.UnixConn), process: cmd.Process}, nil
+	exited := make(chan struct{})
+	go func() { // to the end of this process
+		_ = cmd.Wait()
+		close(exited)
+	}()
+	return &successor{conn: conn.(*net.UnixConn), process: cmd.Process, exited: exited}, nil
+}
+
+// recall takes a handover back that is in progress, if one is, because this process
+// is to stop: a successor that nobody has told must not outlive that. It drains,
+// too, if it serves by now, until hurry ends. The channel is closed when it is
+// gone.
+func (w *worker) recall(hurry context.Context, handover <-chan error) <-chan struct{} {
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		if handover == nil {
+			return
+		}
+		if err := <-handover; err != nil {
+			w.log.LogAttrs(hurry, slog.LevelInfo, "the handover was given up", slog.Any("error", err))
+			return
+		}
+		w.setup.sockets.mu.Lock()
+		next := w.setup.sockets.successor
+		w.setup.sockets.mu.Unlock()
+		_ = next.process.Signal(syscall.SIGTERM) // which fails when it has ended
+		select {
+		case <-next.exited:
+		case <-hurry.Done():
+			_ = next.process.Kill()
+			<-next.exited
+		}
+	}()
+	return gone
 }
 
 // program is how the process was started.
@@ -235,7 +270,14 @@ func thisProgram() program {
 }
 
 // predecessor is the process that was there before, as its successor sees it.
-type predecessor struct{ conn *net.UnixConn }
+type predecessor struct {
+	conn  *net.UnixConn
+	ended chan struct{} // closed when it passes nothing on any more
+}
+
+// errOrphan is why a successor does not begin to serve. Whoever has ended its
+// predecessor meant both, or starts another worker at the same place.
+var errOrphan = errors.New("worker: handover: the process that was to be succeeded has ended")
 
 // inherit takes the listeners of a predecessor, nil when there is none.
 func (s *sockets) inherit() (*predecessor, error) {
@@ -247,6 +289,9 @@ func (s *sockets) inherit() (*predecessor, error) {
 		return nil, err
 	}
 	if parent != strconv.Itoa(os.Getppid()) {
+		if pid, err := strconv.Atoi(parent); err == nil && pid > 0 && errors.Is(unix.Kill(pid, 0), unix.ESRCH) {
+			return nil, errOrphan
+		}
 		return nil, nil //nolint:nilnil // meant for somebody who has started us
 	}
 	unix.CloseOnExec(handoverDescriptor)
@@ -269,7 +314,7 @@ func (s *sockets) inherit() (*predecessor, error) {
 			return nil, fmt.Errorf("worker: handover: %w", err)
 		}
 		if m.Begin {
-			return &predecessor{conn}, nil
+			return &predecessor{conn, make(chan struct{})}, nil
 		}
 		if err := s.add(m, f); err != nil {
 			return nil, fmt.Errorf("worker: handover: %w", err)
@@ -290,9 +335,7 @@ func (s *sockets) add(m message, f *os.File) error {
 	if err != nil {
 		return err
 	}
-	if path, ok := l.(*net.UnixListener); ok {
-		path.SetUnlinkOnClose(!m.Keep)
-	}
+	// The path of a Unix socket is the predecessor's until own: closing leaves it.
 	s.inherited = append(s.inherited, &inherited{
 		socket: l, network: m.Network, address: m.Address, keep: m.Keep,
 		handed: make(chan net.Conn), abandoned: make(chan struct{}),
@@ -300,13 +343,12 @@ func (s *sockets) add(m message, f *os.File) error {
 	return nil
 }
 
-// ready tells the predecessor that this process serves, and takes the connections
-// that it passes on, until it ends.
-func (p *predecessor) ready(ctx context.Context, s *sockets, log *slog.Logger) {
+// ready tells the predecessor, if there is one, that this process serves, and
+// takes the connections that it passes on, until it ends.
+func (p *predecessor) ready(s *sockets) error {
 	if p == nil {
-		return
+		return nil
 	}
-	defer func() { _ = p.conn.Close() }()
 	text, err := json.Marshal(message{Ready: true})
 	if err == nil {
 		_, err = p.conn.Write(text)
@@ -315,9 +357,20 @@ func (p *predecessor) ready(ctx context.Context, s *sockets, log *slog.Logger) {
 		err = p.conn.SetDeadline(time.Time{})
 	}
 	if err != nil {
-		log.LogAttrs(ctx, slog.LevelWarn, "the process before does not listen any more", slog.Any("error", err))
-		return
+		_ = p.conn.Close()
+		return fmt.Errorf("%w: %w", errOrphan, err)
 	}
+	s.own()
+	go p.receive(s)
+	return nil
+}
+
+// receive takes the connections that the predecessor passes on.
+func (p *predecessor) receive(s *sockets) {
+	defer func() {
+		_ = p.conn.Close()
+		close(p.ended)
+	}()
 	for {
 		m, f, err := receive(p.conn)
 		if err != nil {
@@ -342,7 +395,11 @@ func (s *sockets) resume(m message, f *os.File) {
 	}
 	select {
 	case to.handed <- conn:
+		return
 	case <-to.abandoned:
-		_ = conn.Close()
 	}
+	if to.by != nil {
+		_ = to.by.pass(conn) // to who has taken over meanwhile, if somebody has
+	}
+	_ = conn.Close()
 }

@@ -31,6 +31,7 @@ type inherited struct {
 	keep      bool   // the path of a Unix socket is not ours to remove
 	handed    chan net.Conn
 	claimed   bool
+	by        *Listener     // nil when nobody has a use for it
 	abandoned chan struct{} // closed when nobody takes connections any more
 }
 
@@ -47,20 +48,26 @@ func (s *Setup) Listen(ctx context.Context, network, address string) (*Listener,
 }
 
 // ListenOr is [Setup.Listen] with a way of its own to open a listener where none
-// was inherited. It has to be one of package net, or to embed one.
+// was inherited. It has to be a *net.TCPListener or a *net.UnixListener itself: what
+// is around one stays behind in a handover. So checks of who connects are not the
+// listener's: they belong into the ConnOptions.Admit of the server, as those of
+// package auth/socket do.
 func (s *Setup) ListenOr(ctx context.Context, network, address string, open func(context.Context) (net.Listener, error)) (*Listener, error) {
 	l := &Listener{network: network, address: address, setup: s, paused: make(chan struct{}), closed: make(chan struct{})}
 	if before := s.sockets.claim(network, address); before != nil {
 		l.Listener, l.keep, l.before, l.accepted = before.socket, before.keep, before, make(chan accepted)
+		before.by = l
 		go l.acceptAll()
 	} else {
 		opened, err := open(ctx)
 		if err != nil {
 			return nil, err
 		}
-		if _, ok := opened.(pausable); !ok {
+		switch opened.(type) {
+		case *net.TCPListener, *net.UnixListener:
+		default:
 			_ = opened.Close()
-			return nil, fmt.Errorf("worker: a %T cannot be handed over: want a listener of package net", opened)
+			return nil, fmt.Errorf("worker: a %T cannot be handed over: want a *net.TCPListener or *net.UnixListener, and checks of who connects in ConnOptions.Admit", opened)
 		}
 		l.Listener = opened
 	}
@@ -104,6 +111,24 @@ func (s *sockets) dropRest() (unused []string) {
 	return unused
 }
 
+// own makes the paths of the Unix sockets that were handed over this process's: it
+// removes them with its end, and right now where it has no use for them. Until
+// then they are those of the predecessor, which goes on when this process fails.
+func (s *sockets) own() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, i := range s.inherited {
+		if i.network != "unix" || i.keep {
+			continue
+		}
+		if i.by == nil || !i.by.unlinks(true) {
+			if path := i.socket.Addr().String(); path != "" && path[0] != '@' { // which is no file
+				_ = os.Remove(path)
+			}
+		}
+	}
+}
+
 // sameAddress reports whether a listener is at the address that is asked for. A
 // service manager's choice of a port is as good as the system's.
 func sameAddress(is net.Addr, want string) bool {
@@ -119,7 +144,7 @@ func sameAddress(is net.Addr, want string) bool {
 		return false
 	}
 	ip := net.ParseIP(host)
-	return port == "0" || ip.Equal(tcp.IP) || tcp.IP.IsUnspecified() && (host == "" || ip.IsUnspecified())
+	return ip.Equal(tcp.IP) || tcp.IP.IsUnspecified() && (host == "" || ip.IsUnspecified()) || tcp.IP.IsLoopback() && host == "localhost"
 }
 
 // pausable is what a listener of package net has beside Accept.
@@ -146,6 +171,7 @@ type Listener struct {
 	paused    chan struct{}
 	closeOnce sync.Once
 	closed    chan struct{}
+	unlinking sync.Mutex // whether the path of a Unix socket goes with it
 	closeErr  error
 }
 
@@ -223,12 +249,21 @@ func (l *Listener) Resumed() bool { return l.resumed }
 // path of a Unix socket, and who waits to be accepted.
 func (l *Listener) pause() {
 	l.pauseOnce.Do(func() {
-		if path, ok := l.Listener.(interface{ SetUnlinkOnClose(unlink bool) }); ok {
-			path.SetUnlinkOnClose(false)
-		}
+		l.unlinks(false)
 		close(l.paused)
 		_ = l.Listener.(pausable).SetDeadline(time.Unix(1, 0))
 	})
+}
+
+// unlinks sets whether Close removes the path of a Unix socket. It reports whether
+// Close is yet to come.
+func (l *Listener) unlinks(yes bool) bool {
+	l.unlinking.Lock()
+	defer l.unlinking.Unlock()
+	if path, ok := l.Listener.(*net.UnixListener); ok {
+		path.SetUnlinkOnClose(yes)
+	}
+	return !l.isClosed()
 }
 
 // pass gives a connection to the successor.
@@ -254,8 +289,10 @@ func (l *Listener) isClosed() bool {
 // Close closes the listener. It is idempotent.
 func (l *Listener) Close() error {
 	l.closeOnce.Do(func() {
+		l.unlinking.Lock()
 		l.closeErr = l.Listener.Close()
 		close(l.closed)
+		l.unlinking.Unlock()
 		if l.before != nil {
 			close(l.before.abandoned)
 		}

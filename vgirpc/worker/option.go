@@ -97,7 +97,8 @@ func (s *Setup) Around(l net.Listener) net.Listener {
 }
 
 // AtExit makes the worker call f when it has stopped serving, the last one
-// first. Its context ends when the worker has to be gone.
+// first. All of them have 2 seconds: the context of each ends after an equal share
+// of what is left, and what one does not take is there for the others.
 func (s *Setup) AtExit(f func(context.Context) error) { s.atExit = append(s.atExit, f) }
 
 // options are the server's options as they stand.

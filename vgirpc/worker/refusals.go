@@ -23,8 +23,8 @@ type requestLog struct {
 // AddFlags declares the flags.
 func (o *requestLog) AddFlags(flags *pflag.FlagSet) {
 	o.flags = flags
-	flags.StringVar(&o.path, "request-log", "", "append one JSON line for each request and connection that was refused, "+
-		"and never became a call, to the file at `PATH`; {pid} and {server_id} as in --access-log")
+	flags.StringVar(&o.path, "request-log", "", "append one JSON line for each request and connection that was refused "+
+		"to the file at `PATH`, in the background; {pid} and {server_id} as in --access-log")
 	flags.Int64Var(&o.file.MaxBytes, "request-log-max-bytes", 0, "begin a new file before the request log exceeds `N` bytes (default never)")
 	flags.IntVar(&o.file.BackupCount, "request-log-backup-count", observability.DefaultBackupCount, "keep `N` old files of the request log")
 	flags.IntVar(&o.rate, "request-log-rate", observability.DefaultAddressRate,
@@ -33,18 +33,12 @@ func (o *requestLog) AddFlags(flags *pflag.FlagSet) {
 
 // Apply makes the request log an observer of refusals.
 func (o *requestLog) Apply(_ context.Context, setup *Setup) error {
-	switch {
-	case o.file.MaxBytes < 0:
-		return fmt.Errorf("--request-log-max-bytes %d: want at least 0", o.file.MaxBytes)
-	case o.file.BackupCount < 1:
-		return fmt.Errorf("--request-log-backup-count %d: want at least 1", o.file.BackupCount)
-	case o.rate < 1 || o.rate > 1e6:
-		return fmt.Errorf("--request-log-rate %d: want a number from 1 to 1000000", o.rate)
-	case !o.flags.Changed("request-log"):
-		return nil
-	case o.path == "":
-		return errors.New("--request-log: want a path")
+	if err := o.check(); err != nil || !o.flags.Changed("request-log") {
+		return err
 	}
+	// A connection that is refused keeps its place among --max-connections until
+	// this log has taken its record: it must not wait for a disk.
+	o.file.Async = true
 	opts, err := setup.options()
 	if err != nil {
 		return err
@@ -56,9 +50,35 @@ func (o *requestLog) Apply(_ context.Context, setup *Setup) error {
 	if err != nil {
 		return fmt.Errorf("--request-log: %w", err)
 	}
-	setup.OnReload(func(context.Context) error { return log.Reopen() })
+	setup.OnReload(func(ctx context.Context) error { return reopen(ctx, "request log", log.Reopen) })
 	setup.AtExit(log.Shutdown)
+	setup.Measure(Measure{
+		Name: "request_log_dropped_total", Help: "Records of the request log that were lost.", Counter: true,
+		Read: func(report func(string, float64)) { report("", float64(log.Dropped())) },
+	}, Measure{
+		Name: "request_log_suppressed_total", Help: "Records of the request log that were left out because they were too many.", Counter: true,
+		Read: func(report func(string, float64)) { report("", float64(log.Suppressed())) },
+	})
 	return setup.Server().Configure(func(o *vgirpc.ServerOptions) { o.RefusalObservers = append(o.RefusalObservers, log) })
+}
+
+// check names the flag that has an impossible value, or no effect.
+func (o *requestLog) check() error {
+	switch {
+	case o.file.MaxBytes < 0:
+		return fmt.Errorf("--request-log-max-bytes %d: want at least 0", o.file.MaxBytes)
+	case o.file.BackupCount < 1:
+		return fmt.Errorf("--request-log-backup-count %d: want at least 1", o.file.BackupCount)
+	case o.rate < 1 || o.rate > 1e6:
+		return fmt.Errorf("--request-log-rate %d: want a number from 1 to 1000000", o.rate)
+	case !o.flags.Changed("request-log"):
+		return nothingWithout(o.flags, "--request-log", "request-log-max-bytes", "request-log-backup-count", "request-log-rate")
+	case o.path == "":
+		return errors.New("--request-log: want a path")
+	case o.file.MaxBytes == 0:
+		return nothingWithout(o.flags, "--request-log-max-bytes", "request-log-backup-count")
+	}
+	return nil
 }
 
 // Flags of rates, which options of transports read with [Rate].

@@ -113,12 +113,11 @@ type worker struct {
 	stdio   *vgirpc.Stdio
 	log     *slog.Logger
 	drain   time.Duration // negative: without limit
-	leave   context.CancelCauseFunc
 }
 
 // newWorker returns a worker with the flags of every worker and those of opts.
-// The logger is set up first; the access log last, when the server's
-// identifier is settled.
+// The logger is set up first, then the server's identifier; the logs of calls and
+// refusals last, when an option can no longer change that.
 func newWorker(s *vgirpc.Server, opts []Option) *worker {
 	flags := pflag.NewFlagSet(programName(), pflag.ContinueOnError)
 	flags.SetOutput(io.Discard)
@@ -127,7 +126,7 @@ func newWorker(s *vgirpc.Server, opts []Option) *worker {
 	return &worker{
 		setup:  &Setup{server: s, config: config},
 		config: config,
-		opts:   slices.Concat([]Option{&logging{}, &limits{}, &rateLimits{}}, opts, []Option{&byteStreams{}, &accessLog{}, &requestLog{}, newMemory()}),
+		opts:   slices.Concat([]Option{&logging{}, &serverID{}, &limits{}, &rateLimits{}}, opts, []Option{&byteStreams{}, &accessLog{}, &requestLog{}, newMemory()}),
 	}
 }
 
@@ -277,17 +276,34 @@ func (w *worker) supervise(ctx context.Context) int {
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	w.leave = stop
+	hurry, rush := context.WithCancel(context.WithoutCancel(ctx))
+	defer rush()
 	status := make(chan int, 1)
 	go func() { status <- w.live(ctx) }()
-	handover := make(chan error, 1)
-	handing, stopping := false, false
+	var (
+		result   int
+		handover chan error      // has the result of one that is in progress, else nil
+		gone     <-chan struct{} // when that was recalled
+		over     <-chan struct{} // gone, once there is nothing to wait for but that
+		stopping bool
+	)
+	end := func() {
+		stopping = true
+		stop(nil)
+		if gone == nil {
+			gone = w.recall(hurry, handover)
+			handover = nil
+		}
+	}
 	for {
 		select {
-		case s := <-status:
-			return s
+		case result = <-status:
+			end()
+			over = gone
+		case <-over:
+			return result
 		case err := <-handover:
-			if handing = false; err != nil {
+			if handover = nil; err != nil {
 				w.log.LogAttrs(ctx, slog.LevelError, "nothing was handed over: this process goes on", slog.Any("error", err))
 				continue
 			}
@@ -298,16 +314,18 @@ func (w *worker) supervise(ctx context.Context) int {
 			case sig == syscall.SIGHUP:
 				go w.reload(ctx)
 			case sig == syscall.SIGUSR2:
-				if !handing && !stopping {
-					handing = true
-					go func() { handover <- w.handOver(ctx) }()
+				if handover == nil && !stopping {
+					handover = make(chan error, 1)
+					go func(result chan<- error) { result <- w.handOver(ctx) }(handover)
 				}
 			case stopping:
+				rush()
+				end()
+				<-gone
 				return statusSignal + int(sig.(syscall.Signal))
 			default:
-				stopping = true
 				w.log.LogAttrs(ctx, slog.LevelInfo, "stopping: calls in progress may finish", slog.String("signal", sig.String()))
-				stop(nil)
+				end()
 			}
 		}
 	}
@@ -325,14 +343,17 @@ func (w *worker) live(ctx context.Context) int {
 	return status
 }
 
-// atExit does what is left to do.
+// atExit does what is left to do. Each part has an equal share of the time that is
+// left, so that what hangs takes it from nobody behind it.
 func (w *worker) atExit(ctx context.Context) {
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), exitGrace)
-	defer cancel()
-	for _, f := range slices.Backward(w.setup.atExit) {
-		if err := f(last); err != nil {
-			w.log.LogAttrs(last, slog.LevelWarn, "at exit", slog.Any("error", err))
+	ctx = context.WithoutCancel(ctx)
+	end := time.Now().Add(exitGrace)
+	for i, f := range slices.Backward(w.setup.atExit) {
+		share, cancel := context.WithTimeout(ctx, time.Until(end)/time.Duration(i+1))
+		if err := f(share); err != nil {
+			w.log.LogAttrs(ctx, slog.LevelWarn, "at exit", slog.Any("error", err))
 		}
+		cancel()
 	}
 }
 
@@ -359,7 +380,9 @@ func (w *worker) serve(ctx context.Context) error {
 	}
 	w.setup.tell("READY=1")
 	go w.keepWatch(serving)
-	go w.before.ready(serving, &w.setup.sockets, w.log)
+	if err := w.before.ready(&w.setup.sockets); err != nil {
+		return err
+	}
 	select {
 	case err := <-done:
 		return err

@@ -74,7 +74,7 @@ func workerMain() {
 		Version: "9.8.7",
 		OnServeStart: func(context.Context, vgirpc.TransportKind) error {
 			fmt.Println("stray print of OnServeStart")
-			return nil
+			return door()
 		},
 	}, contract)
 	if err != nil {
@@ -106,16 +106,51 @@ func workerMain() {
 	worker.Main(server, &probe{})
 }
 
+// doorFile names the environment variable with the path of a file that says what
+// OnServeStart of the worker under test does: "refuse", or "hold" for as long as it
+// says so. Without the file, the worker serves.
+const doorFile = "VGIRPC_TEST_DOOR"
+
+func door() error {
+	says := func() string {
+		text, _ := os.ReadFile(os.Getenv(doorFile)) // there may be none
+		return string(text)
+	}
+	if says() == "hold" {
+		fmt.Fprintf(os.Stderr, "held as process %d\n", os.Getpid())
+		for says() == "hold" {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	if says() == "refuse" {
+		return errors.New("refused at the door")
+	}
+	return nil
+}
+
 // probe is an option as another package would write it.
-type probe struct{ drain time.Duration }
+type probe struct {
+	drain  time.Duration
+	socket string
+}
 
 func (o *probe) AddFlags(flags *pflag.FlagSet) {
 	flags.DurationVar(&o.drain, "probe-drain", 0, "time for calls in progress")
+	flags.StringVar(&o.socket, "probe-socket", "", "a Unix socket beside the transport")
 }
 
 func (o *probe) Apply(_ context.Context, setup *worker.Setup) error {
 	if o.drain == time.Hour {
 		return errors.New("--probe-drain: too long")
+	}
+	if o.socket != "" {
+		setup.BeforeServing(func(ctx context.Context) error {
+			l, err := setup.Listen(ctx, "unix", o.socket)
+			if err == nil {
+				setup.AtExit(func(context.Context) error { return l.Close() })
+			}
+			return err
+		})
 	}
 	setup.AtExit(func(context.Context) error { fmt.Fprintln(os.Stderr, "exit hook 1"); return nil })
 	setup.AtExit(func(context.Context) error { fmt.Fprintln(os.Stderr, "exit hook 2"); return nil })

@@ -146,22 +146,23 @@ func (c *Client) Login(ctx context.Context) error {
 	return err
 }
 
-// Logout forgets the tokens, here and in the store, and has the issuer revoke the
-// refresh token (RFC 7009). What the issuer says to that is returned when all is
-// forgotten.
+// Logout forgets the tokens, here and in the store, and Options.RefreshToken with
+// them, and has the issuer revoke the refresh token (RFC 7009). What the issuer
+// says to that is returned when all is forgotten. An Options.RefreshToken that was
+// never used is not revoked: nobody has asked yet who its issuer is.
 func (c *Client) Logout(ctx context.Context) error {
 	unlock, err := c.opts.Store.Lock(ctx, c.key)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	r, err := c.opts.Store.Load(ctx, c.key)
-	if errors.Is(err, ErrNoRecord) {
-		r, err = c.current.Load(), nil
+	known := c.current.Load()
+	r, err := c.load(ctx)
+	if r == nil && err == nil {
+		r = known
 	}
-	c.current.Store(nil)
+	err = errors.Join(err, c.drop(ctx))
 	c.loaded.Store(true)
-	err = errors.Join(err, c.opts.Store.Delete(ctx, c.key))
 	if err != nil || r == nil || r.RefreshToken == "" || r.RevocationEndpoint == "" {
 		return err
 	}
@@ -292,11 +293,9 @@ func (c *Client) work(ctx, patient context.Context, w want) (string, error) {
 	}
 	ctx, cancel := context.WithTimeout(patient, c.opts.LoginTimeout)
 	defer cancel()
-	if d == nil {
-		var err error
-		if d, err = c.discover(ctx, w.challenge); err != nil {
-			return "", err
-		}
+	d, err := c.forLogin(ctx, w, d)
+	if err != nil {
+		return "", err
 	}
 	r, err := c.signIn(ctx, d)
 	if err != nil {
@@ -315,6 +314,15 @@ func (c *Client) work(ctx, patient context.Context, w want) (string, error) {
 	return r.bearer(), nil
 }
 
+// forLogin is what a login has to know: what is known already, unless it was found
+// out for a record with pins of its own.
+func (c *Client) forLogin(ctx context.Context, w want, d *discovered) (*discovered, error) {
+	if pinned := c.pins(nil); d == nil || d.pins != pinned {
+		return c.discover(ctx, w.challenge, pinned)
+	}
+	return d, nil
+}
+
 // suspicion asks who issues the server's tokens where the server has refused one
 // and says whom to ask: it may be another issuer than that of the record. An
 // outage of theirs is no reason to drop what there is.
@@ -324,7 +332,13 @@ func (c *Client) suspicion(ctx context.Context, w want) (*discovered, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	d, err := c.discover(ctx, w.challenge)
+	r := c.current.Load()
+	if !c.isUnsaved() { // another process may have signed in with other pins
+		if stored, err := c.opts.Store.Load(ctx, c.key); err == nil {
+			r = stored
+		}
+	}
+	d, err := c.discover(ctx, w.challenge, c.pins(r))
 	if vgirpc.CodeOf(err) == vgirpc.Unavailable {
 		return nil, nil //nolint:nilnil // as if there were none
 	}
@@ -350,7 +364,8 @@ func (c *Client) refreshed(ctx context.Context, w want, d *discovered) (token st
 			return "", false, err
 		}
 	}
-	if r != nil && d != nil && !c.announces(d, r) {
+	// What was found out for other pins is about a login that is gone.
+	if r != nil && d != nil && d.pins == c.pins(r) && !c.announces(d, r) {
 		c.opts.Logger.InfoContext(ctx, "the server has another issuer: the login is dropped", "server", c.key.Resource, "login", r)
 		return "", false, c.drop(ctx)
 	}
@@ -389,11 +404,9 @@ func (c *Client) load(ctx context.Context) (*Record, error) {
 
 // seeded is the record of the refresh token in the options.
 func (c *Client) seeded(ctx context.Context, seed string, w want, d *discovered) (*Record, error) {
-	if d == nil {
-		var err error
-		if d, err = c.discover(ctx, w.challenge); err != nil {
-			return nil, err
-		}
+	d, err := c.forLogin(ctx, w, d)
+	if err != nil {
+		return nil, err
 	}
 	r := c.record(d, c.ordinaryClient(d))
 	r.RefreshToken = seed

@@ -305,6 +305,74 @@ func TestAnotherIssuerOfTheServerEndsALogin(t *testing.T) {
 	})
 }
 
+// oneLogin keeps one login for a server, whatever the options of who signed in.
+type oneLogin struct{ oauth.Store }
+
+func serverKey(key oauth.Key) oauth.Key { return oauth.Key{Resource: key.Resource} }
+
+func (s oneLogin) Load(ctx context.Context, key oauth.Key) (*oauth.Record, error) {
+	return s.Store.Load(ctx, serverKey(key))
+}
+
+func (s oneLogin) Save(ctx context.Context, key oauth.Key, r *oauth.Record) error {
+	return s.Store.Save(ctx, serverKey(key), r)
+}
+
+func (s oneLogin) Delete(ctx context.Context, key oauth.Key) error {
+	return s.Store.Delete(ctx, serverKey(key))
+}
+
+func TestWhatALoginPinnedHoldsForClientsThatPinNothing(t *testing.T) {
+	const other = "https://other.example"
+	for _, tt := range []struct {
+		name     string
+		resource map[string]any
+		opts     oauth.Options
+		later    map[string]any // of the resource, when the token is refused
+		client   string         // that refreshes, "" when nothing does
+	}{
+		{
+			"an issuer that is not the first", map[string]any{"authorization_servers": []string{other, issuerURL}},
+			oauth.Options{Issuer: issuerURL}, nil, "web",
+		},
+		{"a client that is not the server's", nil, oauth.Options{ClientID: "mine"}, nil, "mine"},
+		{"a client where the server names another one later", nil, oauth.Options{ClientID: "mine"}, map[string]any{"client_id": "renamed"}, "mine"},
+		{
+			"a resource of another name", map[string]any{"resource": "https://inner.example/vgi"},
+			oauth.Options{Resource: "https://inner.example/vgi"}, nil, "web",
+		},
+		{"an issuer that the server takes no more", nil, oauth.Options{Issuer: issuerURL}, map[string]any{"authorization_servers": []string{other}}, ""},
+		{
+			"a resource that is another one now", map[string]any{"resource": "https://inner.example/vgi"},
+			oauth.Options{Resource: "https://inner.example/vgi"}, map[string]any{"resource": serverURL}, "",
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				i := newIssuer()
+				maps.Copy(i.resource, tt.resource)
+				i.tokens = append(i.tokens, gives("one", "refresh_token", "r1"), gives("two"))
+				tt.opts.Store = oneLogin{oauth.NewMemoryStore()}
+				signedIn(t, i, tt.opts)
+				time.Sleep(time.Minute)
+				maps.Copy(i.resource, tt.later)
+				i.take("two")
+				status, _, err := call(t.Context(), i, newClient(t, i, oauth.Options{Store: tt.opts.Store}))
+				if tt.client == "" {
+					if vgirpc.CodeOf(err) != vgirpc.FailedPrecondition {
+						t.Errorf("status %d, %v", status, err)
+					}
+				} else if last := i.forms[len(i.forms)-1]; status != 200 || last.Get("refresh_token") != "r1" || last.Get("client_id") != tt.client {
+					t.Errorf("status %d, %v, after %v", status, err, last)
+				}
+				if _, err := tt.opts.Store.Load(t.Context(), oauth.Key{Resource: serverURL}); err != nil {
+					t.Errorf("the login is gone: %v", err)
+				}
+			})
+		})
+	}
+}
+
 func TestNoSecretGetsIntoErrorsAndLogs(t *testing.T) {
 	secrets := []string{"dev-code-secret", "client-secret-value", "refresh-secret", "access-secret", "id-secret"}
 	for _, tt := range []struct {
@@ -444,6 +512,40 @@ func TestALogoutRevokesAndForgets(t *testing.T) {
 		}
 		if _, err := store.Load(t.Context(), oauth.Key{Resource: serverURL}); !errors.Is(err, oauth.ErrNoRecord) {
 			t.Errorf("got %v", err)
+		}
+	})
+}
+
+func TestALogoutForgetsWhatNoStoreHas(t *testing.T) {
+	t.Run("the refresh token of the options", func(t *testing.T) {
+		i := newIssuer()
+		i.tokens = append(i.tokens, gives("one"))
+		c := newClient(t, i, oauth.Options{RefreshToken: "mine"})
+		if err := c.Logout(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := token(t, c); got != "" || i.count("idp.example/token") != 0 {
+			t.Errorf("signed in again: %q", got)
+		}
+	})
+	t.Run("tokens that could not be stored, which it revokes", func(t *testing.T) {
+		i := newIssuer()
+		i.tokens = append(i.tokens, gives("two", "refresh_token", "r2"))
+		store := oauth.NewMemoryStore()
+		stored := record("one")
+		stored.Expiry, stored.UseIDToken = time.Now().Add(-time.Minute), false
+		if err := store.Save(t.Context(), oauth.Key{Resource: serverURL}, stored); err != nil {
+			t.Fatal(err)
+		}
+		c := newClient(t, i, oauth.Options{Store: fullStore{store}})
+		if got := token(t, c); got != "two" {
+			t.Fatalf("got %q", got)
+		}
+		if err := c.Logout(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]string{"r2"}, i.revoked); diff != "" {
+			t.Error(diff)
 		}
 	})
 }

@@ -50,24 +50,48 @@ type discovered struct {
 	server   serverMetadata
 	// challengeID and challengeScope are what the challenge said.
 	challengeID, challengeScope string
+	// pins are those that it was found out with.
+	pins pins
+}
+
+// pins are what the server is not asked for.
+type pins struct{ issuer, client, resource string }
+
+// pins are those of the options, and of a record where they have none; nil is no
+// record.
+func (c *Client) pins(r *Record) pins {
+	p := pins{c.opts.Issuer, c.opts.ClientID, c.opts.Resource}
+	if r == nil {
+		return p
+	}
+	if p.issuer == "" && r.Pinned.Issuer {
+		p.issuer = r.Issuer
+	}
+	if p.client == "" && r.Pinned.Client {
+		p.client = r.ClientID
+	}
+	if p.resource == "" {
+		p.resource = r.Pinned.Resource
+	}
+	return p
 }
 
 // discover finds out whom to ask for tokens: from the challenge, from where
-// RFC 9728 says that the document is, or from the issuer of the options.
-func (c *Client) discover(ctx context.Context, challenge Challenge) (*discovered, error) {
-	d := &discovered{challengeID: challenge.Params["client_id"], challengeScope: challenge.Params["scope"]}
+// RFC 9728 says that the document is, or from the issuer that is pinned.
+func (c *Client) discover(ctx context.Context, challenge Challenge, pinned pins) (*discovered, error) {
+	d := &discovered{challengeID: challenge.Params["client_id"], challengeScope: challenge.Params["scope"], pins: pinned}
 	found, err := c.resource(ctx, challenge.Params["resource_metadata"], d)
 	if err != nil {
 		return nil, err
 	}
-	issuer := c.opts.Issuer
+	issuer := pinned.issuer
 	switch {
 	case !found && issuer == "":
 		return nil, vgirpc.Errorf(vgirpc.FailedPrecondition,
 			"oauth: %s does not say who issues its tokens (no protected resource metadata): set Options.Issuer", c.key.Resource)
 	case !found:
 	case issuer != "" && !slices.Contains(d.resource.Servers, issuer):
-		return nil, vgirpc.Errorf(vgirpc.FailedPrecondition, "oauth: %s does not take tokens of %s, which Options.Issuer names", c.key.Resource, issuer)
+		return nil, vgirpc.Errorf(vgirpc.FailedPrecondition, "oauth: %s does not take tokens of %s, which Options.Issuer names (or did at the login)", c.key.Resource, issuer)
 	case issuer == "" && len(d.resource.Servers) == 0:
 		return nil, vgirpc.Errorf(vgirpc.FailedPrecondition, "oauth: the metadata of %s names no authorization server", c.key.Resource)
 	case issuer == "":
@@ -96,7 +120,7 @@ func (c *Client) resource(ctx context.Context, announced string, d *discovered) 
 			return false, err
 		}
 		if found {
-			return true, errors.Join(c.checkResource(&d.resource), c.checkTokenEndpoint(&d.resource))
+			return true, errors.Join(c.checkResource(&d.resource, d.pins.resource), c.checkTokenEndpoint(&d.resource))
 		}
 	}
 	if announced != "" {
@@ -118,11 +142,12 @@ func (c *Client) wellKnown() []*url.URL {
 }
 
 // checkResource compares the resource of a document with the server: the same
-// origin, and a path that the server's begins with (RFC 9728 section 3.3).
-func (c *Client) checkResource(m *resourceMetadata) error {
-	if c.opts.Resource != "" {
-		if m.Resource != c.opts.Resource {
-			return vgirpc.Errorf(vgirpc.FailedPrecondition, "oauth: the metadata are those of %.200q, and Options.Resource names %s", m.Resource, c.opts.Resource)
+// origin, and a path that the server's begins with (RFC 9728 section 3.3), unless
+// another name is pinned.
+func (c *Client) checkResource(m *resourceMetadata, pinned string) error {
+	if pinned != "" {
+		if m.Resource != pinned {
+			return vgirpc.Errorf(vgirpc.FailedPrecondition, "oauth: the metadata are those of %.200q, and Options.Resource names %s (or did at the login)", m.Resource, pinned)
 		}
 		return nil
 	}
@@ -229,6 +254,7 @@ func (c *Client) record(d *discovered, who credentials) *Record {
 	r := &Record{
 		Issuer: d.server.Issuer, ClientID: who.id, TokenEndpoint: d.server.TokenEndpoint,
 		RevocationEndpoint: d.server.RevocationEndpoint, Scope: c.scope(d), UseIDToken: d.resource.UseIDToken,
+		Pinned: Pinned{Issuer: c.opts.Issuer != "", Client: c.opts.ClientID != "", Resource: c.opts.Resource},
 	}
 	switch {
 	case d.resource.TokenEndpoint != "" && c.opts.ClientSecret == "":
@@ -248,8 +274,12 @@ func (c *Client) client(r *Record) credentials {
 }
 
 // announces reports whether the server still names the issuer and client of a
-// record. One that names no client has none to change.
+// record. One that names no client has none to change, and a pinned one is not the
+// server's to name.
 func (c *Client) announces(d *discovered, r *Record) bool {
 	ordinary, device := c.ordinaryClient(d).id, c.deviceClient(d).id
+	if d.pins.client != "" {
+		ordinary, device = d.pins.client, d.pins.client
+	}
 	return r.Issuer == d.server.Issuer && (r.ClientID == ordinary || r.ClientID == device || ordinary == "" && device == "")
 }

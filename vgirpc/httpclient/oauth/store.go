@@ -58,6 +58,20 @@ type Record struct {
 	Expiry time.Time `json:"expiry,omitzero"`
 	// Obtained is when the tokens came.
 	Obtained time.Time `json:"obtained"`
+	// Pinned is what the options of the login said of the server.
+	Pinned Pinned `json:"pinned,omitzero"`
+}
+
+// Pinned is what the [Options] of a login said, and not the server. It counts as
+// long as the login lasts, for clients without such options too: what the server
+// says of itself is compared with it when a token is refused.
+type Pinned struct {
+	// Issuer and Client say that the record's issuer and client are those that the
+	// options named.
+	Issuer bool `json:"issuer,omitempty"`
+	Client bool `json:"client,omitempty"`
+	// Resource is Options.Resource.
+	Resource string `json:"resource,omitempty"`
 }
 
 // bearer is what to send; "" without a record.

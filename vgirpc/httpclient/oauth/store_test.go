@@ -313,6 +313,48 @@ func TestAKeyring(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
+	t.Run("keeps nothing of a login that is gone", func(t *testing.T) {
+		const service, pieces = "vgi-rpc", 6
+		piece := func(n int) string { return keyA.Resource + " #" + strconv.Itoa(n) }
+		empty := func(t *testing.T, when string) {
+			t.Helper()
+			for n := range pieces {
+				if _, err := gokeyring.Get(service, piece(n)); !errors.Is(err, gokeyring.ErrNotFound) {
+					t.Errorf("%s, piece %d is there: %v", when, n, err)
+				}
+			}
+		}
+		gokeyring.MockInit()
+		s := newKeyring(t, t.TempDir()+"/k", keyring.Options{Fallback: true})
+		save := func(size int) {
+			t.Helper()
+			if err := s.Save(t.Context(), keyA, record(strings.Repeat("x", size))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		remove := func() {
+			t.Helper()
+			if err := s.Delete(t.Context(), keyA); err != nil {
+				t.Error(err)
+			}
+		}
+		save(2000)
+		for _, gone := range []int{0, 2} {
+			if err := gokeyring.Delete(service, piece(gone)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		remove()
+		empty(t, "removed behind gaps")
+		save(2000)
+		save(50 << 10) // more than a keyring takes
+		empty(t, "replaced by a file")
+		if err := gokeyring.Set(service, piece(0), "of a time when the keyring did not answer"); err != nil {
+			t.Fatal(err)
+		}
+		remove()
+		empty(t, "removed beside a file")
+	})
 	t.Run("that fails says so", func(t *testing.T) {
 		gokeyring.MockInitWithError(errors.New("no keyring here"))
 		s := newKeyring(t, dir, keyring.Options{})

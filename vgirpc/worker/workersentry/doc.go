@@ -15,8 +15,12 @@
 //	--sentry-anonymous            leave out who calls
 //
 // Without a DSN nothing is reported, unless the program has initialised the SDK
-// itself: then its client is used, and the flags have no effect.
+// itself. Then its client is used, with its environment, release, rates and
+// scrubbing, of the flags only --sentry-anonymous has an effect, and SENTRY_DSN is
+// the client's business alone. A DSN that is meant for the worker (--sentry-dsn,
+// --sentry-dsn-file, VGI_RPC_SENTRY_DSN, the configuration file) makes a client of
+// the worker's own instead, which Options.Client scrubs.
 //
-// What waits to be sent when the worker ends is sent for as long as that has, 2
-// seconds; the worker then ends in any case.
+// What waits to be sent when the worker ends is sent for as long as its share of
+// the end is, of 2 seconds in all; the worker then ends in any case.
 package workersentry

@@ -17,10 +17,14 @@ import (
 // Options are what a program sets, where a flag says nothing else. The zero value
 // works.
 type Options struct {
-	// Reporter configures what is reported. Its Hub, ServerID and Performance
-	// are those of flags and environment when they are not set.
+	// Reporter configures what is reported. Its ServerID and Performance are
+	// those of the worker and its flags when they are not set. Its Hub, or else
+	// the client that sentry.Init has set up, is used before SENTRY_DSN is, which
+	// the SDK reads as well; --sentry-dsn goes before both.
 	Reporter sentry.Options
-	// Client configures the client that flags and environment ask for.
+	// Client configures the worker's own client, the one that --sentry-dsn asks
+	// for, or SENTRY_DSN where the program has none: what has to be scrubbed
+	// from reports belongs into its BeforeSend too.
 	Client sdk.ClientOptions
 }
 
@@ -44,7 +48,7 @@ func (o *option) AddFlags(flags *pflag.FlagSet) {
 	c := &o.opts.Client
 	flags.StringVar(&o.dsn, "sentry-dsn", c.Dsn, "report faults to the Sentry project of `DSN` (environment SENTRY_DSN)")
 	worker.Secret(flags, "sentry-dsn")
-	worker.AlsoEnvironment(flags, "sentry-dsn", "SENTRY_DSN")
+	worker.AlsoEnvironment(flags, "sentry-dsn", variable)
 	flags.StringVar(&o.env, "sentry-environment", c.Environment, "`NAME` of the environment in reports (environment SENTRY_ENVIRONMENT)")
 	worker.AlsoEnvironment(flags, "sentry-environment", "SENTRY_ENVIRONMENT")
 	flags.StringVar(&o.rel, "sentry-release", c.Release, "`NAME` of the release in reports (environment SENTRY_RELEASE; default the worker's version)")
@@ -58,7 +62,8 @@ func (o *option) AddFlags(flags *pflag.FlagSet) {
 
 // Apply observes the server when there is somebody to report to.
 func (o *option) Apply(_ context.Context, setup *worker.Setup) error {
-	if err := o.check(); err != nil {
+	own, programs := o.clients()
+	if err := o.check(own, programs); err != nil {
 		return err
 	}
 	r := o.opts.Reporter
@@ -66,7 +71,6 @@ func (o *option) Apply(_ context.Context, setup *worker.Setup) error {
 	if r.TraceOf == nil {
 		r.TraceOf = setup.SampledTrace
 	}
-	own := o.dsn != ""
 	switch {
 	case own:
 		client, err := o.client(setup)
@@ -74,7 +78,7 @@ func (o *option) Apply(_ context.Context, setup *worker.Setup) error {
 			return err
 		}
 		r.Hub, r.Performance = sdk.NewHub(client, sdk.NewScope()), r.Performance || o.traces > 0
-	case r.Hub == nil && !sdk.CurrentHub().Client().IsEnabled():
+	case r.Hub == nil && !programs:
 		return nil
 	}
 	reporter, err := sentry.New(r)
@@ -83,23 +87,49 @@ func (o *option) Apply(_ context.Context, setup *worker.Setup) error {
 	}
 	if own {
 		setup.AtExit(reporter.Shutdown)
+	} else {
+		setup.AtExit(reporter.Flush) // a client of the program's is the program's to close
 	}
 	return setup.Server().Configure(func(s *vgirpc.ServerOptions) { s.Observers = append(s.Observers, reporter) })
 }
 
-// check names the flag that has an impossible value.
-func (o *option) check() error {
+// variable is the DSN's own variable, which sentry.Init reads as well.
+const variable = "SENTRY_DSN"
+
+// clients tells whether the worker needs a client of its own, and whether the
+// program has one. The program's goes before what the environment says to both of
+// them: it may scrub what it sends.
+func (o *option) clients() (own, programs bool) {
+	hub := cmp.Or(o.opts.Reporter.Hub, sdk.CurrentHub())
+	programs = hub.Client().IsEnabled()
+	if o.dsn == "" || !programs {
+		return o.dsn != "", programs
+	}
+	source, origin := worker.OriginOf(o.flags, "sentry-dsn")
+	if source == worker.Default { // the program has set both
+		return o.opts.Reporter.Hub == nil, programs
+	}
+	return origin != variable, programs
+}
+
+// check names the flag that has an impossible value, or no effect.
+func (o *option) check(own, programs bool) error {
 	switch {
 	case !(o.faults > 0 && o.faults <= 1): // NaN as well
 		return fmt.Errorf("--sentry-sample-rate %v: want a fraction over 0, up to 1: without a DSN nothing is reported", o.faults)
 	case !(o.traces >= 0 && o.traces <= 1):
 		return fmt.Errorf("--sentry-traces-sample-rate %v: want a fraction from 0 to 1", o.traces)
-	case o.dsn != "":
+	case own:
 		return nil
 	}
 	for _, name := range []string{"sentry-sample-rate", "sentry-traces-sample-rate", "sentry-anonymous"} {
-		if source, _ := worker.OriginOf(o.flags, name); source == worker.CommandLine {
+		source, _ := worker.OriginOf(o.flags, name)
+		switch {
+		case source != worker.CommandLine:
+		case !programs:
 			return fmt.Errorf("--%s is nothing without --sentry-dsn", name)
+		case name != "sentry-anonymous": // the reporter's business
+			return fmt.Errorf("--%s is nothing without --sentry-dsn: this program has a client of its own, with rates of its own", name)
 		}
 	}
 	return nil

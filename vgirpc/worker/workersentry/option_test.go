@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -44,7 +45,11 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	if dsn := os.Getenv(asProgram); dsn != "" {
-		if err := sdk.Init(sdk.ClientOptions{Dsn: dsn, Environment: "the program's", Transport: sdk.NewHTTPSyncTransport()}); err != nil {
+		scrub := func(e *sdk.Event, _ *sdk.EventHint) *sdk.Event {
+			e.Tags["scrubbed"] = "by the program"
+			return e
+		}
+		if err := sdk.Init(sdk.ClientOptions{Dsn: dsn, Environment: "the program's", BeforeSend: scrub}); err != nil {
 			panic(err)
 		}
 	}
@@ -121,6 +126,27 @@ func TestAFaultIsReportedBeforeTheWorkerEnds(t *testing.T) {
 			env:  func(dsn string) []string { return []string{asProgram + "=" + dsn} },
 			want: []string{`"environment":"the program's"`, `"type":"event"`, `"server_id":"srv"`},
 		},
+		{
+			name:  "by the client of the program, though both of them read SENTRY_DSN",
+			env:   func(dsn string) []string { return []string{asProgram + "=" + dsn, "SENTRY_DSN=" + dsn} },
+			want:  []string{`"environment":"the program's"`, `"scrubbed":"by the program"`, `"type":"event"`, `"server_id":"srv"`},
+			never: []string{`"release":"1.2.3"`},
+		},
+		{
+			name:  "by the client of the program, without who calls",
+			args:  func(string) []string { return []string{"--sentry-anonymous"} },
+			env:   func(dsn string) []string { return []string{asProgram + "=" + dsn} },
+			want:  []string{`"scrubbed":"by the program"`, `"type":"event"`},
+			never: []string{`"user":{"`},
+		},
+		{
+			name: "as the worker's own variable says, whatever the program has",
+			env: func(dsn string) []string {
+				return []string{asProgram + "=https://k@192.0.2.1/7", "VGI_RPC_SENTRY_DSN=" + dsn, "SENTRY_ENVIRONMENT=green"}
+			},
+			want:  []string{`"environment":"green"`, `"type":"event"`},
+			never: []string{"the program"},
+		},
 		{name: "not at all without a DSN"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -179,21 +205,27 @@ func TestAWorkerEndsThoughNobodyTakesItsReports(t *testing.T) {
 }
 
 func TestCommandLinesThatMakeNoSense(t *testing.T) {
-	for args, want := range map[string]string{
-		"--sentry-anonymous":     "nothing without --sentry-dsn",
-		"--sentry-dsn s3cretkey": "want https://KEY@HOST/PROJECT",
-		"--sentry-dsn https://s3cretkey@h/7 --sentry-sample-rate 0":          "--sentry-sample-rate 0",
-		"--sentry-dsn https://s3cretkey@h/7 --sentry-traces-sample-rate NaN": "--sentry-traces-sample-rate NaN",
+	program := []string{asProgram + "=https://s3cretkey@192.0.2.1/7"}
+	for _, tt := range []struct {
+		args, want string
+		env        []string
+	}{
+		{"--sentry-anonymous", "nothing without --sentry-dsn", nil},
+		{"--sentry-dsn s3cretkey", "want https://KEY@HOST/PROJECT", nil},
+		{"--sentry-dsn https://s3cretkey@h/7 --sentry-sample-rate 0", "--sentry-sample-rate 0", nil},
+		{"--sentry-dsn https://s3cretkey@h/7 --sentry-traces-sample-rate NaN", "--sentry-traces-sample-rate NaN", nil},
+		{"--sentry-sample-rate 0.5", "this program has a client of its own", program},
+		{"--sentry-traces-sample-rate 0.5", "this program has a client of its own", append(program, "SENTRY_DSN=https://s3cretkey@h/7")},
 	} {
-		t.Run(args, func(t *testing.T) {
-			cmd := exec.CommandContext(t.Context(), os.Args[0], strings.Fields(args)...)
-			cmd.Env = append(os.Environ(), asWorker+"=1")
+		t.Run(tt.args, func(t *testing.T) {
+			cmd := exec.CommandContext(t.Context(), os.Args[0], strings.Fields(tt.args)...)
+			cmd.Env = slices.Concat(os.Environ(), []string{asWorker + "=1"}, tt.env)
 			out, err := cmd.CombinedOutput()
 			if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 2 {
 				t.Errorf("it ends with %v", err)
 			}
-			if !strings.Contains(string(out), want) || strings.Contains(string(out), "s3cretkey") {
-				t.Errorf("it says %q, want %q", out, want)
+			if !strings.Contains(string(out), tt.want) || strings.Contains(string(out), "s3cretkey") {
+				t.Errorf("it says %q, want %q", out, tt.want)
 			}
 		})
 	}

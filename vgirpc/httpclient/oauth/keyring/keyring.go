@@ -119,6 +119,7 @@ func (s *Store) Save(ctx context.Context, key oauth.Key, r *oauth.Record) error 
 			Issuer: r.Issuer, ClientID: r.ClientID, Expiry: r.Expiry, Obtained: r.Obtained,
 		})
 	case s.opts.Fallback:
+		_ = s.clear(key) // what an earlier login left; Delete tries again
 		return s.files.Save(ctx, key, r)
 	}
 	return err
@@ -145,7 +146,7 @@ func (s *Store) set(key oauth.Key, r *oauth.Record) error {
 	return s.trim(key, count)
 }
 
-// trim removes the pieces from a number on.
+// trim removes the pieces from a number on, up to the first that is missing.
 func (s *Store) trim(key oauth.Key, from int) error {
 	for piece := from; piece < maxPieces; piece++ {
 		err := keyring.Delete(s.service, user(key, piece))
@@ -159,16 +160,28 @@ func (s *Store) trim(key oauth.Key, from int) error {
 	return nil
 }
 
+// clear removes every piece that there could be: a removal that failed, or a hand,
+// may have left some behind a gap.
+func (s *Store) clear(key oauth.Key) error {
+	for piece := range maxPieces {
+		if err := keyring.Delete(s.service, user(key, piece)); err != nil && !errors.Is(err, keyring.ErrNotFound) {
+			return failed(key, "remove", err)
+		}
+	}
+	return nil
+}
+
 // Delete implements [oauth.Store].
 func (s *Store) Delete(ctx context.Context, key oauth.Key) error {
 	note, err := s.files.Load(ctx, key)
 	if errors.Is(err, oauth.ErrNoRecord) {
 		return nil
 	}
-	if err != nil || note.AccessToken == "" && note.IDToken == "" {
-		if err := s.trim(key, 0); err != nil {
-			return err
-		}
+	whole := err == nil && (note.AccessToken != "" || note.IDToken != "")
+	// Behind a file that has it all there is what the keyring held before it failed,
+	// or no keyring.
+	if err := s.clear(key); err != nil && !whole {
+		return err
 	}
 	return s.files.Delete(ctx, key)
 }
