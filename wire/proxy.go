@@ -7,7 +7,7 @@ import (
 	"io"
 )
 
-// Helpers for intermediaries: a proxy reads what a request asks for, changes
+// For intermediaries: a proxy reads what a request asks for, changes
 // its metadata, answers in the server's place, and finds the tokens that a
 // stream goes on with. Columns pass through untouched.
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"sort"
 	"strings"
 	"sync"
@@ -130,7 +131,7 @@ func (b *bench) run(ctx context.Context, name string, args *arguments, words []s
 	}
 	var floor *measured
 	if !b.noFloor {
-		if floor, err = b.floor(ctx, clients); err != nil {
+		if floor, err = b.floor(ctx, clients, opts.HTTP.Wrap); err != nil {
 			return err
 		}
 	}
@@ -172,13 +173,13 @@ func callOnce(ctx context.Context, c *vgirpc.Client, m *vgirpc.Method, params *w
 	}
 }
 
-// floor measures the request for the transport's options.
-func (b *bench) floor(ctx context.Context, clients []*vgirpc.Client) (*measured, error) {
+// floor measures the request for the transport's options, over HTTP by way of wrap.
+func (b *bench) floor(ctx context.Context, clients []*vgirpc.Client, wrap func(http.RoundTripper) http.RoundTripper) (*measured, error) {
 	callers := make([]caller, len(clients))
 	b.floorCall = wire.MethodTransport
 	for i, c := range clients {
 		if isHTTP(b.target) {
-			p, err := newHTTPProbe(&b.conn, b.target)
+			p, err := newHTTPProbe(&b.conn, b.target, wrap)
 			if err != nil {
 				return nil, err
 			}
@@ -220,7 +221,7 @@ func (b *bench) httpFloor(ctx context.Context, p *httpProbe) caller {
 	}
 	b.floorCall = "HEAD health"
 	return func(ctx context.Context) error {
-		got, err := p.health(ctx)
+		got, err := p.health(ctx, p.login)
 		if err == nil && got.status/100 != 2 {
 			err = fmt.Errorf("HTTP %d", got.status)
 		}

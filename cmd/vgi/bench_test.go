@@ -67,7 +67,7 @@ func TestBenchEndsByTime(t *testing.T) {
 func TestBenchTellsOfErrorsByCode(t *testing.T) {
 	url := serve(t, "--unix", socket(t))
 	got := vgi(t, "bench", url, "fail", "code=NOT_FOUND", "kind=", "retry_delay_seconds=0", "-n", "7")
-	if got.status != 69 || !strings.Contains(got.out, "errors: 7 NOT_FOUND: ") || !strings.Contains(got.errors, "NOT_FOUND") {
+	if got.status != 69 || !strings.Contains(got.out, "errors: 7 NOT_FOUND: ") || !strings.Contains(got.errors, "error: NOT_FOUND: 7 of 7 calls failed, the first one with NOT_FOUND: ") {
 		t.Errorf("got %+v", got)
 	}
 }

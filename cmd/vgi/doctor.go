@@ -133,7 +133,7 @@ func (d *doctor) run(ctx context.Context, probe string, args *arguments, words [
 	}
 	var web *httpProbe
 	if isHTTP(d.target) {
-		if web, err = newHTTPProbe(&d.conn, d.target); err != nil {
+		if web, err = newHTTPProbe(&d.conn, d.target, opts.HTTP.Wrap); err != nil {
 			return err
 		}
 		defer web.close()
@@ -168,7 +168,7 @@ func (d *doctor) run(ctx context.Context, probe string, args *arguments, words [
 // message is an error for a line, with what a reason to be let in needs.
 func message(err error) string {
 	if e, ok := errors.AsType[*vgirpc.Error](err); ok {
-		return string(vgirpc.CodeOf(e)) + ": " + e.Message
+		return string(vgirpc.CodeOf(e)) + ": " + plain(err, e)
 	}
 	return err.Error()
 }

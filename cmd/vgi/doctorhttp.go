@@ -31,7 +31,7 @@ func (d *doctor) http(ctx context.Context, web *httpProbe) bool {
 	within, cancel := context.WithTimeout(ctx, d.conn.connectTimeout)
 	defer cancel()
 	start := d.now()
-	resp, err := web.health(within)
+	resp, err := web.health(within, web.rt) // which should need no login
 	end := d.now()
 	if err != nil {
 		d.findf(verdictFail, "http", "%v", explained(err))
@@ -46,6 +46,9 @@ func (d *doctor) http(ctx context.Context, web *httpProbe) bool {
 	switch {
 	case resp.status == http.StatusUnauthorized:
 		d.findf(verdictWarn, "health", "the health route wants credentials: it should not, since clients learn from it what the server can do")
+		if again, err := web.health(within, web.login); err == nil { // an error is that of the call below as well
+			resp = again
+		}
 	case resp.status/100 == 3:
 		d.findf(verdictFail, "health", "a redirect to %s, which clients do not follow: the base URL has moved", orElse(resp.header.Get("Location"), "nowhere"))
 		return false
@@ -233,6 +236,8 @@ func (d *doctor) reflection(ctx context.Context, web *httpProbe) {
 		return
 	case len(web.header["Authorization"]) > 0:
 		d.findf(verdictOK, "authentication", "let in with the credentials")
+	case got.authorized:
+		d.findf(verdictOK, "authentication", "let in with the login that is stored")
 	default:
 		d.findf(verdictOK, "authentication", "let in without credentials")
 	}

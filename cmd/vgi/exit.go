@@ -142,7 +142,8 @@ func newReport(status int, err error, traceback bool) report {
 		}
 		return r
 	}
-	r.Code, r.Kind, r.Type, r.Message = vgirpc.CodeOf(e), e.Kind, e.TypeName(), e.Message
+	r.Message = plain(err, e)
+	r.Code, r.Kind, r.Type = vgirpc.CodeOf(e), e.Kind, e.TypeName()
 	r.Details, r.RequestID, r.ServerID = e.RawDetails, e.RequestID, e.ServerID
 	if len(r.Details) == 0 {
 		for _, d := range e.Details {
@@ -155,6 +156,12 @@ func newReport(status int, err error, traceback bool) report {
 		r.Traceback = e.Traceback
 	}
 	return r
+}
+
+// plain is the text of err without the type, code and kind of the e in it, which are
+// told beside it. What is around e stays: which call it was, of how many.
+func plain(err error, e *vgirpc.Error) string {
+	return strings.Replace(err.Error(), e.Error(), e.Message, 1)
 }
 
 // detailJSON is a detail in the form in which it travels, nil when it has none.

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -52,4 +54,29 @@ func TestAHandshakeIsDoneAsTheServerDemands(t *testing.T) {
 			}
 		})
 	}
+}
+
+// serveBehind serves a Unix socket behind an admitter, and returns its path.
+func serveBehind(t *testing.T, admitter vgirpc.Admitter) string {
+	t.Helper()
+	s, err := vgirpc.NewServer(vgirpc.ServerOptions{
+		Logger: slog.New(slog.DiscardHandler), Conns: vgirpc.ConnOptions{Admit: []vgirpc.Admitter{admitter}},
+	}, vgirpc.NewProtocol("test.Signed.v1", "1.0.0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := socket(t)
+	l, err := vgirpc.ListenUnix(t.Context(), path, vgirpc.UnixOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(context.Background(), l) }()
+	t.Cleanup(func() {
+		_ = l.Close()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+	return path
 }

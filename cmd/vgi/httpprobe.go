@@ -28,9 +28,12 @@ type httpProbe struct {
 	base   *url.URL
 	header http.Header
 	rt     *http.Transport
+	login  http.RoundTripper // rt with the token of the login that is stored
 }
 
-func newHTTPProbe(c *connection, target string) (*httpProbe, error) {
+// newHTTPProbe makes a probe whose calls go through wrap, nil for none, as those of
+// the client transport do.
+func newHTTPProbe(c *connection, target string, wrap func(http.RoundTripper) http.RoundTripper) (*httpProbe, error) {
 	base, err := url.Parse(target)
 	if err != nil || base.Host == "" {
 		return nil, usagef("the URL cannot be parsed")
@@ -55,7 +58,11 @@ func newHTTPProbe(c *connection, target string) (*httpProbe, error) {
 			return nil, err
 		}
 	}
-	return &httpProbe{base: base, header: header, rt: rt}, nil
+	p := &httpProbe{base: base, header: header, rt: rt, login: rt}
+	if wrap != nil {
+		p.login = wrap(rt)
+	}
+	return p, nil
 }
 
 func (p *httpProbe) close() { p.rt.CloseIdleConnections() }
@@ -67,10 +74,13 @@ type answer struct {
 	header http.Header
 	tls    *tls.ConnectionState
 	body   []byte
+	// authorized says that the request had an Authorization header.
+	authorized bool
 }
 
-// do sends a request, and reads the answer's body. Redirects are not followed.
-func (p *httpProbe) do(ctx context.Context, method, path string, body []byte, header http.Header) (*answer, error) {
+// do sends a request by way of rt, and reads the answer's body. Redirects are not
+// followed.
+func (p *httpProbe) do(ctx context.Context, rt http.RoundTripper, method, path string, body []byte, header http.Header) (*answer, error) {
 	req, err := http.NewRequestWithContext(ctx, method, p.base.JoinPath(path).String(), bytes.NewReader(body))
 	if err != nil {
 		return nil, err
@@ -78,13 +88,14 @@ func (p *httpProbe) do(ctx context.Context, method, path string, body []byte, he
 	for _, h := range []http.Header{p.header, header} {
 		maps.Copy(req.Header, h)
 	}
-	resp, err := p.rt.RoundTrip(req)
+	resp, err := rt.RoundTrip(req)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = resp.Body.Close() }() // what was read is what counts
 	data, err := io.ReadAll(io.LimitReader(resp.Body, maxProbeBytes))
-	return &answer{resp.Proto, resp.StatusCode, resp.Header, resp.TLS, data}, err
+	authorized := resp.Request != nil && resp.Request.Header.Get("Authorization") != ""
+	return &answer{resp.Proto, resp.StatusCode, resp.Header, resp.TLS, data, authorized}, err
 }
 
 // allCodings are the content codings that clients take.
@@ -97,9 +108,9 @@ func asking(codings string) http.Header {
 	}
 }
 
-// health asks for the headers of the health route, as clients do.
-func (p *httpProbe) health(ctx context.Context) (*answer, error) {
-	return p.do(ctx, http.MethodHead, "health", nil, asking(allCodings))
+// health asks for the headers of the health route by way of rt.
+func (p *httpProbe) health(ctx context.Context, rt http.RoundTripper) (*answer, error) {
+	return p.do(ctx, rt, http.MethodHead, "health", nil, asking(allCodings))
 }
 
 // call sends a request stream of one batch.
@@ -111,7 +122,7 @@ func (p *httpProbe) call(ctx context.Context, path string, ask *wire.Batch, codi
 	}
 	header := asking(codings)
 	header["Content-Type"], header["Accept"] = []string{contentTypeArrow}, []string{contentTypeArrow}
-	return p.do(ctx, http.MethodPost, path, body.Bytes(), header)
+	return p.do(ctx, p.login, http.MethodPost, path, body.Bytes(), header)
 }
 
 // transportOptions asks for the transport's options.

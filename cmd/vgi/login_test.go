@@ -11,16 +11,25 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	gokeyring "github.com/zalando/go-keyring"
 
 	"github.com/vgirpc/vgirpc-go/auth/jwt"
 	"github.com/vgirpc/vgirpc-go/internal/oidctest"
+	"github.com/vgirpc/vgirpc-go/vgirpc/httpclient/oauth"
+	"github.com/vgirpc/vgirpc-go/vgirpc/httpclient/oauth/keyring"
 )
 
+// protection is how a worker is protected.
+type protection struct {
+	resource string // what its metadata call it; "" is its URL
+	health   bool   // the health route wants a token too
+}
+
 // protect serves a worker to those who have a token of the provider.
-func protect(t *testing.T, worker string, p *oidctest.Provider) string {
+func protect(t *testing.T, worker string, p *oidctest.Provider, how protection) string {
 	t.Helper()
 	to, err := url.Parse(worker)
 	if err != nil {
@@ -39,12 +48,12 @@ func protect(t *testing.T, worker string, p *oidctest.Provider) string {
 		const metadata = "/.well-known/oauth-protected-resource"
 		if req.URL.Path == metadata {
 			_ = json.NewEncoder(w).Encode(map[string]any{
-				"resource": server.URL, "authorization_servers": []string{p.Issuer}, "client_id": oidctest.Native,
+				"resource": orElse(how.resource, server.URL), "authorization_servers": []string{p.Issuer}, "client_id": oidctest.Native,
 				"scopes_supported": []string{"openid", "email", "offline_access"},
 			})
 			return
 		}
-		if _, err := verify.Authenticate(req); err != nil && req.Method != http.MethodHead {
+		if _, err := verify.Authenticate(req); err != nil && (how.health || req.Method != http.MethodHead) {
 			w.Header().Set("WWW-Authenticate", `Bearer resource_metadata="`+server.URL+metadata+`"`)
 			w.WriteHeader(http.StatusUnauthorized)
 			return
@@ -73,14 +82,63 @@ func (p *person) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-func TestALoginServesTheCommandsThatFollow(t *testing.T) {
+// freshConfig is a directory for the user's configuration, with a keyring of its own.
+func freshConfig(t *testing.T) string {
+	t.Helper()
 	gokeyring.MockInit()
 	config := t.TempDir()
 	for _, name := range []string{"XDG_CONFIG_HOME", "HOME", "AppData"} {
 		t.Setenv(name, config)
 	}
+	return config
+}
+
+func TestALoginWithPinsOutlivesARefusal(t *testing.T) {
+	freshConfig(t)
 	provider := oidctest.Start(t, oidctest.Options{})
-	target := protect(t, serve(t, "--http", "0"), provider)
+	const name = "https://inner.example/numbers"
+	target := protect(t, serve(t, "--http", "0"), provider, protection{resource: name, health: true})
+	p := &person{t: t, provider: provider}
+	login := []string{
+		"login", "--device", target, "--resource", name, "--issuer", provider.Issuer, "--client-id", string(oidctest.Native),
+		"--scope", "openid", "--scope", "offline_access",
+	}
+	if status := run(t.Context(), login, streams{in: strings.NewReader(""), out: os.Stdout, err: p}); status != 0 {
+		t.Fatalf("status %d: %s", status, p.said.String())
+	}
+	dir, err := loginDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, err := keyring.New(dir, keyring.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeAll(store)
+	key := oauth.Key{Resource: target}
+	stored, err := store.Load(t.Context(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stored.AccessToken, stored.Obtained = "refused", stored.Obtained.Add(-time.Minute)
+	if err := store.Save(t.Context(), key, stored); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(outcome{out: "3\n"}, vgi(t, "call", target, "add_floats", "a=1", "b=2"), cmp.AllowUnexported(outcome{})); diff != "" {
+		t.Error(diff)
+	}
+	doctor := vgi(t, "doctor", target)
+	for _, want := range []string{"warn  health          the health route wants credentials", "ok    response limit  supported", "ok    authentication  let in with the login"} {
+		if doctor.status != exitWarnings || !strings.Contains(doctor.out, want) {
+			t.Errorf("doctor: want %q in %+v", want, doctor)
+		}
+	}
+}
+
+func TestALoginServesTheCommandsThatFollow(t *testing.T) {
+	config := freshConfig(t)
+	provider := oidctest.Start(t, oidctest.Options{})
+	target := protect(t, serve(t, "--http", "0"), provider, protection{})
 	add := []string{"call", target, "add_floats", "a=1", "b=2"}
 	refused := func(when string) {
 		t.Helper()
@@ -101,6 +159,14 @@ func TestALoginServesTheCommandsThatFollow(t *testing.T) {
 	want := outcome{out: "3\n"}
 	if diff := cmp.Diff(want, vgi(t, add...), cmp.AllowUnexported(outcome{})); diff != "" {
 		t.Error(diff)
+	}
+	doctor := vgi(t, "doctor", target)
+	if doctor.status != exitOK || !strings.Contains(doctor.out, "ok    authentication  let in with the login that is stored") {
+		t.Errorf("doctor: %+v", doctor)
+	}
+	bench := vgi(t, "bench", target, "add_floats", "a=1", "b=2", "-n", "3")
+	if bench.status != exitOK || !strings.Contains(bench.out, "floor: __transport_options__\n") || strings.Contains(bench.out, "errors") {
+		t.Errorf("bench: %+v", bench)
 	}
 	if got := vgi(t, append(add, "--no-login")...); got.status != 80 {
 		t.Errorf("with --no-login: %+v", got)

@@ -40,7 +40,8 @@ connection anew:
   http://HOST:PORT      an http:// or https:// URL
 
 Without --payloads the file holds no value: schemas, sizes, times, methods,
-codes and the names of metadata and headers. 'vgi recording show' prints a file.
+codes, classes of errors and the names of metadata and headers. 'vgi recording
+show' prints a file.
 With --payloads it can be replayed by 'vgi replay', and is as secret as what was
 said; Authorization and cookies are left out even then.
 

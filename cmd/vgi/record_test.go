@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -288,6 +290,116 @@ func TestReplayPrintsWhatDiffers(t *testing.T) {
 	if err := a.replay(t.Context(), stdio(), calls, []string{"result"}); err == nil || strings.Contains(out.String(), "column") {
 		t.Errorf("%v: a column that is ignored is compared:\n%s", err, out.String())
 	}
+}
+
+func TestAReplayThatBreaksOffSaysAtWhichCall(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "r")
+	_, front, stop := recorder(t, "tcp", file, "--payloads")
+	vgi(t, "call", front, "add_floats", "a=1", "b=2")
+	stop()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeAll(l)
+	go func() { // a server that hangs up
+		for nc, err := l.Accept(); err == nil; nc, err = l.Accept() {
+			closeAll(nc)
+		}
+	}()
+	got := vgi(t, "replay", file, "tcp:"+l.Addr().String())
+	if got.status < exitCodes || !strings.Contains(got.errors, ": call 1 (connection 1, ") {
+		t.Errorf("%+v", got)
+	}
+}
+
+func TestTheTextOfAnErrorIsRecordedWithPayloadsAlone(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeAll(l)
+	go func() { // a server that answers what is no HTTP
+		for nc, err := l.Accept(); err == nil; nc, err = l.Accept() {
+			_, _ = nc.Read(make([]byte, 4096)) // what is unread would make a reset of it
+			_, _ = io.WriteString(nc, "HTTP/1.1 hunter2-SECRET\r\n\r\n")
+			closeAll(nc)
+		}
+	}()
+	for _, payloads := range []bool{false, true} {
+		file := filepath.Join(t.TempDir(), "r")
+		args := []string{"record", "-o", file, "http://127.0.0.1:0", "http://" + l.Addr().String()}
+		if payloads {
+			args = append(args, "--payloads")
+		}
+		front, stop := background(t, args...)
+		resp, err := http.Get(front + "/health")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		stop()
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(content, []byte("hunter2")) != payloads {
+			t.Errorf("with payloads %v, what the peer said is in the file: %v", payloads, !payloads)
+		}
+		if shown := vgi(t, "recording", "show", file); !strings.Contains(shown.out, "class=protocol") {
+			t.Errorf("%+v", shown)
+		}
+	}
+}
+
+// poorListener has no descriptors at first, then one connection, and then fails for
+// good.
+type poorListener struct {
+	net.Listener // has none of the other methods
+	short        int
+	conn         net.Conn
+	closed       chan struct{}
+	once         sync.Once
+}
+
+var errGone = errors.New("the network is gone")
+
+func (l *poorListener) Accept() (net.Conn, error) {
+	if l.short > 0 {
+		l.short--
+		return nil, &net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", syscall.EMFILE)}
+	}
+	if nc := l.conn; nc != nil {
+		l.conn = nil
+		return nc, nil
+	}
+	return nil, errGone
+}
+
+func (l *poorListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+func TestAWantOfDescriptorsPasses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client, server := net.Pipe()
+		defer closeAll(client)
+		l := &poorListener{short: 3, conn: server, closed: make(chan struct{})}
+		var said bytes.Buffer
+		served := 0
+		err := serveConns(t.Context(), l, &said, func(nc net.Conn) {
+			served++
+			<-l.closed // ahead of the wait for this connection
+			closeAll(nc)
+		})
+		if !errors.Is(err, errGone) || served != 1 {
+			t.Errorf("%d connections are served, then %v", served, err)
+		}
+		if n := strings.Count(said.String(), "accept failed, trying again"); n != 1 {
+			t.Errorf("told %d times: %s", n, said.String())
+		}
+	})
 }
 
 func TestTheRecorderEndsAsItsWorkerDoes(t *testing.T) {

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/vgirpc/vgirpc-go/cmd/vgi/internal/recording"
 	"github.com/vgirpc/vgirpc-go/vgirpc"
@@ -40,28 +42,54 @@ func (r *recordedSocket) run(ctx context.Context, w *recording.Writer) error {
 		return fmt.Errorf("record: %w", err)
 	}
 	fmt.Fprintln(r.a.out, announcement)
-	return serveConns(ctx, l, func(nc net.Conn) { r.serve(ctx, nc, w) })
+	return serveConns(ctx, l, r.a.err, func(nc net.Conn) { r.serve(ctx, nc, w) })
 }
 
+// acceptBackoff is the pause after an accept that failed for want of descriptors.
+const acceptBackoff = 50 * time.Millisecond
+
 // serveConns gives each connection to serve, until ctx ends, which is no error. It
-// waits for the connections; serve ends when ctx does.
-func serveConns(ctx context.Context, l net.Listener, serve func(net.Conn)) error {
+// waits for the connections; serve ends when ctx does. A want of descriptors passes:
+// it is told to w.
+func serveConns(ctx context.Context, l net.Listener, w io.Writer, serve func(net.Conn)) error {
 	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
 	defer stop()
-	defer func() { _ = l.Close() }()
 	var conns sync.WaitGroup
 	defer conns.Wait()
+	defer func() { _ = l.Close() }() // ahead of the wait: who comes then is turned away
+	short := false
 	for {
 		nc, err := l.Accept()
-		if ctx.Err() != nil {
+		switch {
+		case ctx.Err() != nil:
 			closeAll(nc)
 			return nil
-		}
-		if err != nil {
+		case err == nil:
+			short = false
+			conns.Go(func() { serve(nc) })
+		case !passes(err):
 			return fmt.Errorf("accept: %w", err)
+		default:
+			if !short {
+				fmt.Fprintln(w, "vgi: accept failed, trying again:", clean(err.Error()))
+			}
+			short = true
+			select {
+			case <-ctx.Done():
+			case <-time.After(acceptBackoff):
+			}
 		}
-		conns.Go(func() { serve(nc) })
 	}
+}
+
+// passes reports an error of accept that is over some time later, as package
+// net/http sees it.
+func passes(err error) bool {
+	temporary, ok := errors.AsType[interface {
+		error
+		Temporary() bool
+	}](err)
+	return ok && temporary.Temporary()
 }
 
 // serve stands between one client and the server.

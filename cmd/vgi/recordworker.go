@@ -49,7 +49,11 @@ func (r *recordedWorker) run(ctx context.Context, w *recording.Writer) error {
 	}
 	closeAll(cmd.Stdin, cmd.Stdout)
 	conn := w.Open()
-	go requests(conn.Tap(recording.Client), in, r.a.in)
+	client := r.a.in
+	if i, ok := client.(*interruptible); ok {
+		client = i.r // a worker that is told to end may still want what its client sends
+	}
+	go requests(conn.Tap(recording.Client), in, client)
 	answers(conn, r.a.out, out)
 	err = cmd.Wait()
 	conn.Close()

@@ -25,10 +25,14 @@ func (a *app) serveRecording(ctx context.Context, at string, info recording.Info
 		return err
 	}
 	if at == "stdio:" {
-		return mock.Serve(struct {
+		err := mock.Serve(struct {
 			io.Reader
 			io.Writer
 		}{a.in, a.out})
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // told to end, as at any other address
+		}
+		return err
 	}
 	if overHTTP {
 		return a.serveRecordedHTTP(ctx, at, mock)
@@ -42,7 +46,7 @@ func (a *app) serveRecording(ctx context.Context, at string, info recording.Info
 		return fmt.Errorf("replay: %w", err)
 	}
 	fmt.Fprintln(a.out, announcement)
-	return serveConns(ctx, l, func(nc net.Conn) {
+	return serveConns(ctx, l, a.err, func(nc net.Conn) {
 		defer context.AfterFunc(ctx, func() { _ = nc.Close() })()
 		if err := mock.Serve(nc); err != nil && !errors.Is(err, net.ErrClosed) {
 			fmt.Fprintln(a.err, "vgi replay:", clean(err.Error()))

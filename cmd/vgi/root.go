@@ -20,6 +20,7 @@ type app struct {
 // run runs the command line, and returns the exit status.
 func run(ctx context.Context, args []string, s streams) int {
 	s.err = &locked{w: s.err}
+	s.in = &interruptible{ctx: ctx, r: s.in}
 	// A command line that makes no sense is an error like others.
 	a := &app{streams: s, jsonErrors: slices.Contains(args, "--json-errors")}
 	root := a.command()

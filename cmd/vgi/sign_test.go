@@ -3,11 +3,9 @@
 package main
 
 import (
-	"context"
 	"crypto/ed25519"
 	"crypto/x509"
 	"encoding/pem"
-	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -68,31 +66,6 @@ func TestSignWritesSignaturesThatServersAccept(t *testing.T) {
 			t.Errorf("%s: status %d, want %d: %v\n%s", tt.program, got, tt.want, err, out)
 		}
 	}
-}
-
-// serveBehind serves a Unix socket behind an admitter, and returns its path.
-func serveBehind(t *testing.T, admitter vgirpc.Admitter) string {
-	t.Helper()
-	s, err := vgirpc.NewServer(vgirpc.ServerOptions{
-		Logger: slog.New(slog.DiscardHandler), Conns: vgirpc.ConnOptions{Admit: []vgirpc.Admitter{admitter}},
-	}, vgirpc.NewProtocol("test.Signed.v1", "1.0.0"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := socket(t)
-	l, err := vgirpc.ListenUnix(t.Context(), path, vgirpc.UnixOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := make(chan error, 1)
-	go func() { served <- s.Serve(context.Background(), l) }()
-	t.Cleanup(func() {
-		_ = l.Close()
-		if err := <-served; err != nil {
-			t.Error(err)
-		}
-	})
-	return path
 }
 
 func TestSignThatMakesNoSense(t *testing.T) {

@@ -332,19 +332,26 @@ func TestWhatALoginPinnedHoldsForClientsThatPinNothing(t *testing.T) {
 		client   string         // that refreshes, "" when nothing does
 	}{
 		{
-			"an issuer that is not the first", map[string]any{"authorization_servers": []string{other, issuerURL}},
-			oauth.Options{Issuer: issuerURL}, nil, "web",
+			"an issuer that is not the first",
+			map[string]any{"authorization_servers": []string{other, issuerURL}},
+			oauth.Options{Issuer: issuerURL},
+			nil, "web",
 		},
 		{"a client that is not the server's", nil, oauth.Options{ClientID: "mine"}, nil, "mine"},
 		{"a client where the server names another one later", nil, oauth.Options{ClientID: "mine"}, map[string]any{"client_id": "renamed"}, "mine"},
 		{
-			"a resource of another name", map[string]any{"resource": "https://inner.example/vgi"},
-			oauth.Options{Resource: "https://inner.example/vgi"}, nil, "web",
+			"a resource of another name",
+			map[string]any{"resource": "https://inner.example/vgi"},
+			oauth.Options{Resource: "https://inner.example/vgi"},
+			nil, "web",
 		},
 		{"an issuer that the server takes no more", nil, oauth.Options{Issuer: issuerURL}, map[string]any{"authorization_servers": []string{other}}, ""},
 		{
-			"a resource that is another one now", map[string]any{"resource": "https://inner.example/vgi"},
-			oauth.Options{Resource: "https://inner.example/vgi"}, map[string]any{"resource": serverURL}, "",
+			"a resource that is another one now",
+			map[string]any{"resource": "https://inner.example/vgi"},
+			oauth.Options{Resource: "https://inner.example/vgi"},
+			map[string]any{"resource": serverURL},
+			"",
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

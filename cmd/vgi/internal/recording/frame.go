@@ -56,7 +56,8 @@ const (
 	KindResponse Kind = "response"
 	// KindHalfClose is a side that sends nothing more.
 	KindHalfClose Kind = "half-close"
-	// KindError is a connection that failed; its text is in the metadata.
+	// KindError is a connection that failed; the class of the error and its text are
+	// in the metadata.
 	KindError Kind = "error"
 	// KindDropped counts messages, as Rows, and their bytes, as Size, that are
 	// not in the file because the disk was too slow, or they were too large.
@@ -67,12 +68,13 @@ const (
 	KindFinish Kind = "finish"
 )
 
-// Pseudo-headers of HTTP heads, and the key of an error's text.
+// Pseudo-headers of HTTP heads, and the keys of an error's text and class.
 const (
 	MetaMethod = ":method"
 	MetaPath   = ":path"
 	MetaStatus = ":status"
 	MetaError  = "error"
+	MetaClass  = "class"
 )
 
 // Frame is one row of a recording.

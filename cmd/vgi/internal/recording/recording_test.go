@@ -3,9 +3,17 @@ package recording_test
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
+	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
+	"net"
+	"os"
+	"strconv"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -226,6 +234,11 @@ func TestNothingIsKeptWithoutPayloads(t *testing.T) {
 				{Key: recording.MetaMethod, Value: "GET"}, {Key: recording.MetaPath, Value: "/blob/hunter2_SECRET/hunter2_SECRET"},
 			})
 		}},
+		{"the text of an error", func(w *recording.Writer) {
+			c := w.Open()
+			c.Fail(errors.New("malformed HTTP response " + secret))
+			c.Tap(recording.Server).End(errors.New(secret))
+		}},
 		{"a body of JSON", func(w *recording.Writer) {
 			tap := w.Open().BodyTap(recording.Client, false, "")
 			_, _ = tap.Write([]byte(`{"a":"` + secret + `"}`))
@@ -408,6 +421,85 @@ func TestASlowDiskIsNotWaitedForAndWhatItMissesIsCounted(t *testing.T) {
 	}
 	if dropped == 0 || kept+dropped != 3*1001 {
 		t.Errorf("%d messages are in the file and %d are counted, want %d in all", kept, dropped, 3*1001)
+	}
+}
+
+func TestAnErrorIsRecordedWithItsClass(t *testing.T) {
+	op := func(name string, err error) error { return &net.OpError{Op: name, Net: "tcp", Err: err} }
+	for _, tt := range []struct {
+		name, want string
+		err        error
+	}{
+		{"nobody listens", "refused", op("dial", os.NewSyscallError("connect", syscall.ECONNREFUSED))},
+		{"a reset", "reset", op("read", os.NewSyscallError("read", syscall.ECONNRESET))},
+		{"a peer that is gone", "reset", op("write", os.NewSyscallError("write", syscall.EPIPE))},
+		{"a deadline of a socket", "timeout", op("read", os.ErrDeadlineExceeded)},
+		{"a deadline of a context", "timeout", fmt.Errorf("dial: %w", context.DeadlineExceeded)},
+		{"a name that is not there", "resolve", op("dial", &net.DNSError{Err: "no such host", Name: "x"})},
+		{"a certificate", "tls", &tls.CertificateVerificationError{Err: errors.New("unknown authority")}},
+		{"an alert", "tls", op("remote error", errors.New("tls: bad certificate"))},
+		{"no TLS", "tls", tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"}},
+		{"a client that left", "cancelled", fmt.Errorf("request: %w", context.Canceled)},
+		{"half an answer", "end", fmt.Errorf("transport connection broken: %w", io.ErrUnexpectedEOF)},
+		{"no route", "network", op("dial", os.NewSyscallError("connect", syscall.EHOSTUNREACH))},
+		{"an answer that makes no sense", "protocol", errors.New("malformed HTTP response")},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			frames := read(t, record(t, recording.Options{}, func(w *recording.Writer) { w.Open().Fail(tt.err) }))
+			want := wire.Metadata{
+				{Key: recording.MetaClass, Value: tt.want},
+				{Key: recording.MetaError, Value: fmt.Sprintf("[redacted, %d bytes]", len(tt.err.Error()))},
+			}
+			if diff := cmp.Diff(want, frames[1].Meta); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestARecordingMayEndWhileThingsHappen(t *testing.T) {
+	w, err := recording.New(io.Discard, recording.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 1000 {
+				c := w.Open()
+				c.Fail(errDisk)
+				c.Close()
+			}
+		})
+		wg.Go(func() {
+			if err := w.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestSchemasAreRememberedWithinABound(t *testing.T) {
+	schema := func(name string, size int) []byte {
+		s, err := wire.NewSchema(arrow.NewSchema([]arrow.Field{{Name: name + strings.Repeat("x", size), Type: arrow.PrimitiveTypes.Int8}}, nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.Message()
+	}
+	if n := recording.Remembered(schema("a", 100), schema("a", 100)); n == 0 || n > 2000 {
+		t.Errorf("%d bytes are remembered of a small one", n)
+	}
+	if n := recording.Remembered(schema("a", 100<<10)); n != 0 {
+		t.Errorf("%d bytes are remembered of a large one", n)
+	}
+	var many [][]byte
+	for i := range 500 {
+		many = append(many, schema(strconv.Itoa(i), 50<<10))
+	}
+	if n := recording.Remembered(many...); n == 0 || n > 8<<20 {
+		t.Errorf("%d bytes are remembered of many", n)
 	}
 }
 

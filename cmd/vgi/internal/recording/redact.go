@@ -15,10 +15,15 @@ import (
 type redactor struct {
 	keys    map[string]*regexp.Regexp
 	schemas map[string][]byte // by the schema's message
+	held    int               // bytes of schemas
 }
 
-// maxSchemas bounds how many schemas a redactor remembers.
-const maxSchemas = 1024
+// Bounds of what a redactor remembers of schemas, in bytes: one message, and all of
+// them with what is left of them.
+const (
+	maxSchemaBytes  = 64 << 10
+	maxSchemasBytes = 8 << 20
+)
 
 func newRedactor() *redactor {
 	return &redactor{keys: allowedKeys(), schemas: map[string][]byte{}}
@@ -61,7 +66,7 @@ func allowedKeys() map[string]*regexp.Regexp {
 // size, rows and time; of a schema names and types; of a batch the keys of its
 // metadata, and the values of those that say what kind of call it is; of an HTTP
 // head the names of headers and the values of those that say how the body is
-// packed. Everything else is gone, or replaced by its length.
+// packed; of an error its class. Everything else is gone, or replaced by its length.
 func Redact(f Frame) Frame { return newRedactor().redact(f) }
 
 func (r *redactor) redact(f Frame) Frame {
@@ -86,6 +91,13 @@ func (r *redactor) redact(f Frame) Frame {
 		}
 	case KindRequest, KindResponse:
 		f.Meta = redactHead(f.Meta)
+	case KindError:
+		f.Meta = slices.Clone(f.Meta)
+		for i, p := range f.Meta {
+			if p.Key != MetaClass || !slices.Contains(classes(), p.Value) {
+				f.Meta[i].Value = hidden(p.Value)
+			}
+		}
 	default: // the recorder's own, or nothing but bytes
 	}
 	return f
@@ -109,8 +121,13 @@ func (r *redactor) schema(message []byte) []byte {
 	if err != nil {
 		return nil
 	}
-	if len(r.schemas) == maxSchemas {
+	size := len(message) + len(clean.Message())
+	if len(message) > maxSchemaBytes || size > maxSchemasBytes {
+		return clean.Message()
+	}
+	if r.held += size; r.held > maxSchemasBytes {
 		clear(r.schemas)
+		r.held = size
 	}
 	r.schemas[string(message)] = clean.Message()
 	return clean.Message()

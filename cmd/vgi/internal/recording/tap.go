@@ -29,9 +29,10 @@ func (c *Conn) own(kind Kind, meta wire.Metadata) {
 	c.w.offer(Frame{At: c.w.since(), Conn: c.id, From: Recorder, Kind: kind, Meta: meta})
 }
 
-// Fail records that the connection failed.
+// Fail records that the connection failed, and the kind of the error: its text may
+// be the peer's, and is in recordings with payloads alone.
 func (c *Conn) Fail(err error) {
-	c.own(KindError, wire.Metadata{{Key: MetaError, Value: err.Error()}})
+	c.own(KindError, wire.Metadata{{Key: MetaClass, Value: classOf(err)}, {Key: MetaError, Value: err.Error()}})
 }
 
 // Close records the end of the connection.

@@ -60,6 +60,7 @@ type Writer struct {
 	closed bool
 	wake   chan struct{} // of one place
 	done   chan struct{}
+	ended  sync.Once
 
 	// Of the goroutine that writes, and of Close when that is over.
 	full    bool
@@ -116,15 +117,11 @@ func (c *counted) Write(p []byte) (int, error) {
 // if it is not. Frames that come later are dropped.
 func (w *Writer) Close() error {
 	w.mu.Lock()
-	again := w.closed
 	w.closed = true
 	w.mu.Unlock()
 	w.signal()
 	<-w.done
-	if again {
-		return w.err
-	}
-	w.finish()
+	w.ended.Do(w.finish)
 	return w.err
 }
 
@@ -133,8 +130,10 @@ func (w *Writer) finish() {
 	if w.err != nil {
 		return
 	}
+	w.mu.Lock() // taps may still tell of what they drop
 	w.left.Rows += w.dropped.Rows
 	w.left.Size += w.dropped.Size
+	w.mu.Unlock()
 	if w.left.Rows > 0 {
 		w.frame(Frame{At: w.since(), From: Recorder, Kind: KindDropped, Rows: w.left.Rows, Size: w.left.Size})
 	}
