@@ -90,7 +90,7 @@ func TestTheDemoServesItsThreeMethods(t *testing.T) {
 }
 
 func TestTheDemoKnowsNoFixtureFlags(t *testing.T) {
-	for _, flag := range []string{"--pipe", "--hosted-reverse", "--transport-kind-probe", "--server-id=x", "--fake-storage=x"} {
+	for _, flag := range []string{"--pipe", "--hosted-reverse", "--transport-kind-probe", "--fake-storage=x"} {
 		t.Run(flag, func(t *testing.T) {
 			cmd := command(t, "demo", flag)
 			stderr := new(bytes.Buffer)

@@ -130,6 +130,7 @@ func recordings(t *testing.T, file string) []string {
 }
 
 func TestTheRecorderChangesNothingAndReplayFindsNoDifference(t *testing.T) {
+	longTest(t)
 	for _, transport := range transports() {
 		t.Run(transport, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "r-{pid}")
@@ -156,6 +157,7 @@ func TestTheRecorderChangesNothingAndReplayFindsNoDifference(t *testing.T) {
 }
 
 func TestARecordingIsRedactedUnlessPayloadsAreAskedFor(t *testing.T) {
+	longTest(t)
 	for _, transport := range transports() {
 		t.Run(transport, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "r-{pid}")
@@ -213,6 +215,7 @@ func TestCredentialsAreInNoRecording(t *testing.T) {
 }
 
 func TestARecordedServerAnswersAgain(t *testing.T) {
+	longTest(t)
 	for _, transport := range transports() {
 		t.Run(transport, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "r")
@@ -557,5 +560,13 @@ func TestCommandLinesOfTheRecorderThatMakeNoSense(t *testing.T) {
 				t.Errorf("%+v, want status %d and %q", got, tt.want, tt.says)
 			}
 		})
+	}
+}
+
+// longTest is one that starts dozens of processes.
+func longTest(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("-short")
 	}
 }
