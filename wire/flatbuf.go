@@ -38,6 +38,7 @@ const (
 	slotBatchNodes       = 6
 	slotBatchBuffers     = 8
 	slotBatchCompression = 10
+	slotBatchVariadic    = 12
 
 	slotCompressionCodec = 4
 
@@ -61,10 +62,12 @@ const (
 	slotPairValue = 6
 )
 
-// Sizes of the inline structs FieldNode and Buffer: two int64 each.
+// Sizes of the inline structs FieldNode and Buffer, two int64 each, and of the
+// number of a view column's buffers.
 const (
-	nodeBytes   = 16
-	bufferBytes = 16
+	nodeBytes     = 16
+	bufferBytes   = 16
+	variadicBytes = 8
 )
 
 // Members of the union Type, from Arrow's Schema.fbs, that hold vectors or
@@ -105,6 +108,7 @@ type header struct {
 	rows        int64
 	nodes       []byte // FieldNode structs
 	buffers     []byte // Buffer structs
+	variadic    []byte // int64 each: how many buffers of data a view column has
 	compression compression
 	dictID      int64
 	delta       bool
@@ -157,11 +161,26 @@ func (h *header) parseBatch(rb *flatbuffers.Table) {
 	h.rows = rb.GetInt64Slot(slotBatchLength, 0)
 	h.nodes = structVector(rb, slotBatchNodes, nodeBytes)
 	h.buffers = structVector(rb, slotBatchBuffers, bufferBytes)
+	h.variadic = structVector(rb, slotBatchVariadic, variadicBytes)
 	if o := flatbuffers.UOffsetT(rb.Offset(slotBatchCompression)); o != 0 {
 		var c flatbuffers.Table
 		c.Bytes, c.Pos = rb.Bytes, rb.Indirect(o+rb.Pos)
 		h.compression = compression(c.GetInt8Slot(slotCompressionCodec, int8(compressionLZ4)))
 	}
+}
+
+// checkVariadic refuses view columns with more buffers than the message has:
+// arrow-go takes memory by the number that it claims.
+func (h *header) checkVariadic() error {
+	left := int64(len(h.buffers) / bufferBytes)
+	for counts := h.variadic; len(counts) > 0; counts = counts[variadicBytes:] {
+		n := int64(binary.LittleEndian.Uint64(counts))
+		if n < 0 || n > left {
+			return batchErrorf("record batch", "a view column of %d buffers, in a message of %d", n, len(h.buffers)/bufferBytes)
+		}
+		left -= n
+	}
+	return nil
 }
 
 // parsePairs reads a message's custom metadata into one string of which all

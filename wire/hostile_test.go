@@ -14,6 +14,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/endian"
 	"github.com/apache/arrow-go/v18/arrow/ipc"
 	"github.com/apache/arrow-go/v18/arrow/memory"
+	flatbuffers "github.com/google/flatbuffers/go"
 
 	"github.com/vgirpc/vgirpc-go/wire"
 )
@@ -376,5 +377,35 @@ func TestTheKindOfABatchFollowsTheSpecification(t *testing.T) {
 				t.Errorf("got %d, want %d", got, tt.want)
 			}
 		})
+	}
+}
+
+// forgeVariadic claims n buffers for the first view column of the batch in a stream.
+func forgeVariadic(tb testing.TB, p []byte, n uint64) []byte {
+	tb.Helper()
+	p = bytes.Clone(p)
+	b := p[batchAt(p)+8:]
+	msg := flatbuffers.Table{Bytes: b, Pos: flatbuffers.GetUOffsetT(b)}
+	var batch flatbuffers.Table
+	msg.Union(&batch, flatbuffers.UOffsetT(msg.Offset(8))) // the header
+	counts := flatbuffers.UOffsetT(batch.Offset(12))
+	if counts == 0 || batch.VectorLen(counts) == 0 {
+		tb.Fatal("the batch has no view column")
+	}
+	binary.LittleEndian.PutUint64(b[batch.Vector(counts):], n)
+	return p
+}
+
+func TestAViewColumnHasNoMoreBuffersThanItsMessage(t *testing.T) {
+	good := arrowStream(t, arrow.BinaryTypes.StringView, `["a text that is longer than twelve bytes"]`)
+	if err := readAll(good, wire.Limits{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range []uint64{4, 1 << 20, 1<<32 + 3, 1 << 62, 1 << 63, 1<<64 - 1} {
+		err := readAll(forgeVariadic(t, good, n), wire.Limits{})
+		var format *wire.FormatError
+		if !errors.As(err, &format) || !format.InStep || !strings.Contains(err.Error(), "view column") {
+			t.Errorf("%d buffers: %v, want a *FormatError that leaves the connection usable", n, err)
+		}
 	}
 }

@@ -44,6 +44,9 @@ func (f *feeder) Release() {}
 
 // generalDictionary queues the announced dictionary message for arrow-go.
 func (r *Reader) generalDictionary() error {
+	if err := r.hdr.checkVariadic(); err != nil {
+		return err
+	}
 	if r.dicts.bytes += r.pending; r.dicts.bytes > r.limits.MaxMessageBytes {
 		return &LimitError{
 			Limit: "MaxMessageBytes", What: "dictionaries of one stream", Got: r.dicts.bytes,
@@ -76,6 +79,9 @@ func (r *Reader) generalColumns(b *Batch, mem []byte) (err error) {
 			err = batchErrorf("record batch", "%v", p)
 		}
 	}()
+	if err := r.hdr.checkVariadic(); err != nil {
+		return err
+	}
 	o := r.other()
 	o.feed.queue = append(o.feed.queue, queuedMessage{bytes.Clone(r.hdrBuf), bytes.Clone(mem)})
 	o.mem.left, o.mem.max = r.limits.MaxMessageBytes, r.limits.MaxMessageBytes
