@@ -1,6 +1,7 @@
 package oidctest
 
 import (
+	"context"
 	"errors"
 	"html"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
 // A Person has a browser with cookies, and does what the provider's pages ask
@@ -28,7 +30,7 @@ func (p *Provider) NewPerson(tb testing.TB) *Person {
 		tb.Fatal(err)
 	}
 	person := &Person{provider: p}
-	person.client = &http.Client{Jar: jar, CheckRedirect: func(req *http.Request, via []*http.Request) error {
+	person.client = &http.Client{Jar: jar, Timeout: time.Minute, CheckRedirect: func(req *http.Request, via []*http.Request) error {
 		if "http://"+req.URL.Host != p.Issuer {
 			return http.ErrUseLastResponse // it leaves the provider
 		}
@@ -107,7 +109,9 @@ type page struct {
 
 func (p *Person) do(tb testing.TB, method, to string, fields url.Values) page {
 	tb.Helper()
-	req, err := http.NewRequestWithContext(tb.Context(), method, to, strings.NewReader(fields.Encode()))
+	// A page may still be on its way when the test is done with it.
+	ctx := context.WithoutCancel(tb.Context())
+	req, err := http.NewRequestWithContext(ctx, method, to, strings.NewReader(fields.Encode()))
 	if err != nil {
 		tb.Fatal(err)
 	}

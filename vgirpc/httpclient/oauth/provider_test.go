@@ -135,7 +135,10 @@ func browses(t *testing.T, p *oidctest.Provider) func(context.Context, string) e
 	t.Helper()
 	return func(_ context.Context, to string) error {
 		person := p.NewPerson(t)
-		go person.Visit(t, to)
+		read := make(chan struct{})
+		go func() { defer close(read); person.Visit(t, to) }()
+		// A login that fails is over before the person has read the page.
+		t.Cleanup(func() { <-read })
 		return nil
 	}
 }
