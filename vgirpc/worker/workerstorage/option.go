@@ -68,7 +68,7 @@ func (o *option) Apply(ctx context.Context, setup *worker.Setup) error {
 		return err
 	}
 	if opts.Store, err = o.open(ctx, ttl, setup.Server()); err != nil {
-		return fmt.Errorf("--storage: %s", redact(err, o.opts.URL))
+		return fmt.Errorf("--storage: %w", err)
 	}
 	if opts.Logger == nil {
 		opts.Logger = setup.Server().Logger()
@@ -133,7 +133,14 @@ func (o *option) open(ctx context.Context, ttl time.Duration, s *vgirpc.Server) 
 				return nil, fmt.Errorf("--%s is for mem:// and file:// storage, which the worker serves itself", name)
 			}
 		}
-		return open(ctx, o.opts.URL, ttl)
+		store, err := open(ctx, o.opts.URL, ttl)
+		if err != nil {
+			return nil, errors.New(redact(err, o.opts.URL))
+		}
+		return store, nil
+	}
+	if !ok {
+		return nil, errors.New("want a URL: mem://, or file:///absolute/path among others") // what it is instead may be a key
 	}
 	if scheme != "mem" && scheme != "file" {
 		known := []string{"file", "mem"}

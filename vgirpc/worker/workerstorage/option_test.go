@@ -115,6 +115,9 @@ func TestCommandLinesThatMakeNoSense(t *testing.T) {
 		"--storage mem:// --storage-ttl 0.5":            "--storage-ttl",
 		"--storage mem:// --storage-listen nowhere":     "--storage",
 		"--storage s3://bucket":                         "knows file, mem, test",
+		"--storage file://":                             "file:///absolute/path",
+		"--storage mem://name":                          "mem://",
+		"--storage /tmp/secret":                         "want a URL",
 		"--storage test://u:p@h/x?key=secret":           "cannot open test://h/x",
 		"--storage test://h --storage-listen :0":        "--storage-listen",
 	} {
