@@ -181,10 +181,11 @@ func (q *request) exchange() error {
 	}
 	if err := q.take(d.Context(), d.InputLifetime()); err != nil {
 		q.leaveSession()
-		if q.r.Context().Err() != nil {
+		status, why := statusOf(err)
+		// A stall ends the request's context as well, and its caller is told so.
+		if q.r.Context().Err() != nil && status != http.StatusRequestTimeout {
 			d.Abandon(err)
 		} else {
-			status, why := statusOf(err)
 			q.delivery.HTTPStatus = status
 			d.Fail(why, reply)
 		}

@@ -1,7 +1,9 @@
 package httpserver_test
 
 import (
+	"bufio"
 	"context"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -266,5 +268,27 @@ func TestATurnWhoseInputIsRefusedEndsWithWhatTheCallerIsTold(t *testing.T) {
 	last := ends.of[len(ends.of)-1]
 	if w.status != http.StatusRequestEntityTooLarge || last.Delivery.HTTPStatus != w.status || last.Err == nil || last.Err.Code != vgirpc.ResourceExhausted {
 		t.Errorf("the caller is told %d; the call ended with %d and %v", w.status, last.Delivery.HTTPStatus, last.Err)
+	}
+}
+
+func TestATurnWhoseInputStandsStillEndsWithWhatTheCallerIsTold(t *testing.T) {
+	ends := &turnEnds{}
+	h := newHandlerOf(t, httpserver.Options{}, vgirpc.ServerOptions{Observers: []vgirpc.Observer{ends}})
+	body := floats(t, open(t, h), make([]float64, 4<<10)...)
+	_, address := serve(t, h, httpserver.ServeOptions{ProgressTimeout: time.Second}) // what has arrived must be read in time
+	c := dial(t, address)
+	_, err := fmt.Fprintf(c, "POST %s/exchange HTTP/1.1\r\nHost: localhost\r\nContent-Type: %s\r\nContent-Length: %d\r\n\r\n%s",
+		accumulate, arrowType, len(body), body[:len(body)-1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	last := ends.of[len(ends.of)-1]
+	if res.StatusCode != http.StatusRequestTimeout || last.Delivery.HTTPStatus != res.StatusCode || last.Err == nil || last.Err.Code != vgirpc.DeadlineExceeded {
+		t.Errorf("the caller is told %s; the call ended with %d and %v", res.Status, last.Delivery.HTTPStatus, last.Err)
 	}
 }

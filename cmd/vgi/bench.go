@@ -184,7 +184,13 @@ func (b *bench) floor(ctx context.Context, clients []*vgirpc.Client, wrap func(h
 				return nil, err
 			}
 			defer p.close()
-			callers[i] = b.httpFloor(ctx, p)
+			if i == 0 && p.lacksOptions(ctx) {
+				b.floorCall = floorHealth
+			}
+			callers[i] = p.askOptions
+			if b.floorCall == floorHealth {
+				callers[i] = p.askHealth
+			}
 			continue
 		}
 		ask, err := transportOptions(c)
@@ -210,23 +216,28 @@ func (b *bench) floor(ctx context.Context, clients []*vgirpc.Client, wrap func(h
 	return m, context.Cause(ctx)
 }
 
-// httpFloor is the cheapest call of an endpoint over HTTP: servers that have no
-// route for the transport's options have one for their health.
-func (b *bench) httpFloor(ctx context.Context, p *httpProbe) caller {
-	if _, err := p.transportOptions(ctx); err == nil {
-		return func(ctx context.Context) error {
-			_, err := p.transportOptions(ctx)
-			return err
-		}
+// floorHealth is the floor of an endpoint over HTTP that has no route for the
+// transport's options.
+const floorHealth = "HEAD health"
+
+// lacksOptions reports an answer that says so; a request that fails says nothing.
+func (p *httpProbe) lacksOptions(ctx context.Context) bool {
+	_, err := p.transportOptions(ctx)
+	refused, ok := errors.AsType[*refusedProbe](err)
+	return ok && refused.status != http.StatusUnauthorized && refused.status != http.StatusTooManyRequests && refused.status/100 != 5
+}
+
+func (p *httpProbe) askOptions(ctx context.Context) error {
+	_, err := p.transportOptions(ctx)
+	return err
+}
+
+func (p *httpProbe) askHealth(ctx context.Context) error {
+	got, err := p.health(ctx, p.login)
+	if err == nil && got.status/100 != 2 {
+		err = &refusedProbe{got.status, got.header.Get("Content-Type")}
 	}
-	b.floorCall = "HEAD health"
-	return func(ctx context.Context) error {
-		got, err := p.health(ctx, p.login)
-		if err == nil && got.status/100 != 2 {
-			err = fmt.Errorf("HTTP %d", got.status)
-		}
-		return err
-	}
+	return err
 }
 
 // transportOptions returns a function that asks for the transport's options over

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -31,21 +30,14 @@ func gateway(t *testing.T, to string, edit func(http.Header)) *httptest.Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := httptest.NewUnstartedServer(&httputil.ReverseProxy{
-		Rewrite: func(r *httputil.ProxyRequest) {
-			r.SetURL(target)
-			// The body is read before it is sent on: an answer that begins while
-			// the proxy still waits for the body's end would cut itself off.
-			if data, err := io.ReadAll(r.In.Body); err == nil {
-				r.Out.Body = io.NopCloser(bytes.NewReader(data))
-			}
-		},
+	s := httptest.NewUnstartedServer(fullDuplex(&httputil.ReverseProxy{
+		Rewrite:  func(r *httputil.ProxyRequest) { r.SetURL(target) },
 		ErrorLog: log.New(io.Discard, "", 0),
 		ModifyResponse: func(r *http.Response) error {
 			edit(r.Header)
 			return nil
 		},
-	})
+	}))
 	s.Config.ErrorLog = log.New(io.Discard, "", 0) // of handshakes that are meant to fail
 	return s
 }

@@ -42,7 +42,7 @@ func protect(t *testing.T, worker string, p *oidctest.Provider, how protection) 
 		t.Fatal(err)
 	}
 	t.Cleanup(verify.Close)
-	proxy := httputil.NewSingleHostReverseProxy(to)
+	proxy := fullDuplex(httputil.NewSingleHostReverseProxy(to))
 	var server *httptest.Server
 	server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		const metadata = "/.well-known/oauth-protected-resource"

@@ -89,12 +89,17 @@ func (r *recordedHTTP) run(ctx context.Context, w *recording.Writer) error {
 			rw.WriteHeader(http.StatusBadGateway)
 		},
 	}
-	return serveHTTP(ctx, l, http.HandlerFunc(func(rw http.ResponseWriter, req *http.Request) {
-		// Without it the server closes a request's body when its answer begins, and
-		// whoever has still to see the end of that body takes it for an error.
-		_ = http.NewResponseController(rw).EnableFullDuplex() // HTTP/2 needs none
-		proxy.ServeHTTP(rw, req)
-	}))
+	return serveHTTP(ctx, l, fullDuplex(proxy))
+}
+
+// fullDuplex lets a proxy read a request's body on when the answer has begun.
+// Otherwise the server closes that body then, and a proxy that has still to see its
+// end takes this for an error and cuts the answer off.
+func fullDuplex(proxy http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		_ = http.NewResponseController(w).EnableFullDuplex() // HTTP/2 needs none
+		proxy.ServeHTTP(w, req)
+	})
 }
 
 // serveHTTP serves until ctx ends, which is no error, and waits for requests that

@@ -236,6 +236,12 @@ func protocolError(cause error, format string, args ...any) error {
 	return &vgirpc.Error{Code: vgirpc.Internal, Type: "ProtocolError", Message: fmt.Sprintf(format, args...), Cause: cause}
 }
 
+// brokenOff reports an answer that ended too early: the server may have done all
+// that was asked of it.
+func brokenOff(cause error) error {
+	return connectionError(fmt.Errorf("the answer broke off: %w", cause))
+}
+
 // connectionError reports a request that got no complete answer.
 func connectionError(cause error) error {
 	message := clean(cause.Error())

@@ -296,12 +296,12 @@ func (r *reply) unreadable(err error) error {
 			Details: []vgirpc.Detail{vgirpc.RetryInfo{RetryDelaySeconds: 1}},
 		}
 	case r.raw.lost():
-		return connectionError(r.raw.err)
+		return brokenOff(r.raw.err)
 	case errors.As(err, &format), r.gzip != nil, r.zstd != nil, err == io.EOF, //nolint:errorlint // an empty body, by identity
 		errors.Is(err, wire.ErrTruncated) && r.src.err == io.EOF: //nolint:errorlint // the body was complete
 		return protocolError(err, "the response cannot be read: %v", err)
 	default:
-		return connectionError(err)
+		return brokenOff(err)
 	}
 }
 

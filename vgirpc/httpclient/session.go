@@ -139,7 +139,7 @@ func (t *Transport) endSession(ctx context.Context, token string, echo map[strin
 	case resp.StatusCode/100 != 2:
 		return statusError(resp, "end of a session", time.Now())
 	case err != nil:
-		return connectionError(err)
+		return brokenOff(err)
 	}
 	return nil
 }

@@ -437,6 +437,9 @@ func (t *Transport) lost(err error) error {
 	if typed, ok := errors.AsType[*vgirpc.Error](err); ok {
 		return typed // Wrap knows better than that the connection broke
 	}
+	if errors.Is(err, io.EOF) {
+		err = fmt.Errorf("the connection was closed before the answer began: %w", err)
+	}
 	return connectionError(err)
 }
 
