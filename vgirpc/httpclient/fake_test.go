@@ -699,6 +699,14 @@ func TestConnections(t *testing.T) {
 		_, err := c.void.Call(t.Context(), tr.Client(), text{})
 		equal(t, vgirpc.CodeOf(err), vgirpc.Unavailable)
 	})
+	t.Run("a connection that is closed in place of an answer says so", func(t *testing.T) {
+		srv := httptest.NewServer(&fake{call: func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }})
+		defer srv.Close()
+		tr := newTransport(t, srv.URL, httpclient.Options{}, vgirpc.ClientOptions{})
+		_, err := c.void.Call(t.Context(), tr.Client(), text{})
+		equal(t, []any{vgirpc.CodeOf(err), errors.Is(err, io.ErrUnexpectedEOF)}, []any{vgirpc.Unavailable, true})
+		equal(t, strings.Contains(err.Error(), "closed before the answer began"), true)
+	})
 	random := make([]byte, 300<<10) // of which no coding makes less
 	_, _ = rand.NewChaCha8([32]byte{}).Read(random)
 	large := stream(row("k", string(random)))
@@ -722,6 +730,7 @@ func TestConnections(t *testing.T) {
 				tr := newTransport(t, srv.URL, httpclient.Options{}, vgirpc.ClientOptions{})
 				_, err := c.void.Call(t.Context(), tr.Client(), text{})
 				equal(t, []any{vgirpc.CodeOf(err), errors.Is(err, io.ErrUnexpectedEOF)}, []any{vgirpc.Unavailable, true})
+				equal(t, strings.Contains(err.Error(), "the answer broke off"), true)
 			})
 		}
 	}
