@@ -81,7 +81,7 @@ func home(prefix string) string {
 // returnURL returns the URL of a page of an allowed origin, to which a token may
 // be sent, and "" for any other. Its fragment may be a route of the page's: the
 // parameters of [withFragment] follow it, and a page takes the first of a name, so
-// that none may be there already.
+// that a fragment in which one could be already is left out.
 func returnURL(s string, allowed map[string]bool) string {
 	if s == "" || len(s) > maxAddress || strings.ContainsFunc(s, notInURL) {
 		return ""
@@ -96,9 +96,9 @@ func returnURL(s string, allowed map[string]bool) string {
 	if len(s) < len(prefix) || !strings.EqualFold(s[:len(prefix)], prefix) || !allowed[origin(u)] {
 		return ""
 	}
-	_, fragment, _ := strings.Cut(s, "#")
+	page, fragment, _ := strings.Cut(s, "#")
 	if strings.ContainsAny(fragment, "=&;%") || slices.Contains(handedOver, fragment) {
-		return ""
+		return page
 	}
 	return s
 }

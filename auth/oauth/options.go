@@ -69,8 +69,9 @@ type Options struct {
 
 	// FrontendOrigins are origins, such as "https://app.example", whose pages
 	// get tokens: by the token proxy, and by sending a browser here with
-	// _vgi_return_to, which comes back with a token in the fragment. Whoever
-	// controls one can act for everybody who visits it. Nobody when empty.
+	// _vgi_return_to, which comes back with a token in the fragment: behind the
+	// route that was there, which is left out when it has one of "=&;%" in it.
+	// Whoever controls one can act for everybody who visits it. Nobody when empty.
 	FrontendOrigins []string
 
 	// Keys seal what a sign-in has to remember, each of at least 16 bytes: the

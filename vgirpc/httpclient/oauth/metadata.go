@@ -91,7 +91,9 @@ func (c *Client) discover(ctx context.Context, challenge Challenge, pinned pins)
 			"oauth: %s does not say who issues its tokens (no protected resource metadata): set Options.Issuer", c.key.Resource)
 	case !found:
 	case issuer != "" && !slices.Contains(d.resource.Servers, issuer):
-		return nil, vgirpc.Errorf(vgirpc.FailedPrecondition, "oauth: %s does not take tokens of %s, which Options.Issuer names (or did at the login)", c.key.Resource, issuer)
+		return nil, vgirpc.Errorf(vgirpc.FailedPrecondition,
+			"oauth: %s does not take tokens of %s, the issuer that was set (Options.Issuer, or at the login that is stored): sign in again, or set another",
+			c.key.Resource, issuer)
 	case issuer == "" && len(d.resource.Servers) == 0:
 		return nil, vgirpc.Errorf(vgirpc.FailedPrecondition, "oauth: the metadata of %s names no authorization server", c.key.Resource)
 	case issuer == "":
@@ -147,7 +149,9 @@ func (c *Client) wellKnown() []*url.URL {
 func (c *Client) checkResource(m *resourceMetadata, pinned string) error {
 	if pinned != "" {
 		if m.Resource != pinned {
-			return vgirpc.Errorf(vgirpc.FailedPrecondition, "oauth: the metadata are those of %.200q, and Options.Resource names %s (or did at the login)", m.Resource, pinned)
+			return vgirpc.Errorf(vgirpc.FailedPrecondition,
+				"oauth: the metadata are those of %.200q, and not of %s, the resource that was set (Options.Resource, or at the login that is stored): sign in again, or set another",
+				m.Resource, pinned)
 		}
 		return nil
 	}
