@@ -89,7 +89,8 @@ var rooms = []room{
 	{"wire", nil, light(noFlags, noTesting, ban{[]string{"log/slog", "os/exec"}, "wire neither logs nor starts anything"})},
 	{"wire/...", []string{"wire/..."}, light(noFlags, noTesting)},
 	{"vgirpc/internal/...", []string{"wire/...", "vgirpc/internal/..."}, light(noFlags, noTesting)},
-	{"vgirpc", []string{"wire/...", "vgirpc/internal/..."}, light(noFlags, noTesting)},
+	{"internal/accept", nil, light(noFlags, noTesting)},
+	{"vgirpc", []string{"wire/...", "vgirpc/internal/...", "internal/accept"}, light(noFlags, noTesting)},
 	{"vgirpc/vgitest", []string{"wire/...", "vgirpc"}, light(noFlags)},
 	{"internal/bucket", nil, light(noFlags, noTesting)},
 	{"internal/arrowjson", nil, light(noFlags, noTesting)},
@@ -184,6 +185,8 @@ var rooms = []room{
 	{"fuzz", []string{"..."}, nil},
 	{"internal/pyref", nil, light(noFlags)}, // only for tests
 	{"internal/oidctest", nil, nil},         // as well
+	{"internal/freeport", nil, light(noFlags)},
+	{"internal/workertest", nil, light(noFlags)},
 }
 
 // goPackage is what go list says of a package.

@@ -8,6 +8,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/vgirpc/vgirpc-go/internal/accept"
 )
 
 // Socket settings of accepted connections.
@@ -51,9 +53,9 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 			if errors.Is(err, net.ErrClosed) || ctx.Err() != nil {
 				return nil
 			}
-			if retryAccept(err) {
+			if accept.Passes(err) {
 				s.log.LogAttrs(ctx, slog.LevelWarn, "accept failed, trying again", slog.Any("error", err))
-				time.Sleep(acceptBackoff)
+				time.Sleep(accept.Backoff)
 				continue
 			}
 			return fmt.Errorf("vgirpc: accept: %w", err)
@@ -97,10 +99,6 @@ func (s slots) give() {
 		<-s
 	}
 }
-
-// acceptBackoff is the pause after an accept that failed for want of
-// descriptors or memory.
-const acceptBackoff = 50 * time.Millisecond
 
 // serveAccepted admits a connection, until admitting ends, and serves it, until
 // ctx does.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/vgirpc/vgirpc-go/cmd/vgi/internal/recording"
+	"github.com/vgirpc/vgirpc-go/internal/accept"
 	"github.com/vgirpc/vgirpc-go/vgirpc"
 )
 
@@ -45,9 +46,6 @@ func (r *recordedSocket) run(ctx context.Context, w *recording.Writer) error {
 	return serveConns(ctx, l, r.a.err, func(nc net.Conn) { r.serve(ctx, nc, w) })
 }
 
-// acceptBackoff is the pause after an accept that failed for want of descriptors.
-const acceptBackoff = 50 * time.Millisecond
-
 // serveConns gives each connection to serve, until ctx ends, which is no error. It
 // waits for the connections; serve ends when ctx does. A want of descriptors passes:
 // it is told to w.
@@ -67,7 +65,7 @@ func serveConns(ctx context.Context, l net.Listener, w io.Writer, serve func(net
 		case err == nil:
 			short = false
 			conns.Go(func() { serve(nc) })
-		case !passes(err):
+		case !accept.Passes(err):
 			return fmt.Errorf("accept: %w", err)
 		default:
 			if !short {
@@ -76,20 +74,10 @@ func serveConns(ctx context.Context, l net.Listener, w io.Writer, serve func(net
 			short = true
 			select {
 			case <-ctx.Done():
-			case <-time.After(acceptBackoff):
+			case <-time.After(accept.Backoff):
 			}
 		}
 	}
-}
-
-// passes reports an error of accept that is over some time later, as package
-// net/http sees it.
-func passes(err error) bool {
-	temporary, ok := errors.AsType[interface {
-		error
-		Temporary() bool
-	}](err)
-	return ok && temporary.Temporary()
 }
 
 // serve stands between one client and the server.

@@ -1,15 +1,15 @@
 //go:build unix
 
-package vgirpc
+package accept
 
 import (
 	"errors"
 	"syscall"
 )
 
-// retryAccept reports an accept error that passes: a connection that went away,
-// or a shortage.
-func retryAccept(err error) bool {
+// Passes reports an error of accept that is over some time later: a connection
+// that went away, or a shortage.
+func Passes(err error) bool {
 	for _, e := range []error{
 		syscall.ECONNABORTED, syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EINTR,
 	} {
