@@ -277,7 +277,21 @@ type predecessor struct {
 
 // errOrphan is why a successor does not begin to serve. Whoever has ended its
 // predecessor meant both, or starts another worker at the same place.
-var errOrphan = errors.New("worker: handover: the process that was to be succeeded has ended")
+var errOrphan = errors.New("worker: handover: the process that was to be succeeded has ended, or is not this one's parent " +
+	"(a program that stands between the two has to exec the worker)")
+
+// orphaned reports whether parent, which is not this process's any more, was to
+// hand over to it: its end of the socket is there, which no process but a successor
+// has, or the process is gone. One that nobody has waited for yet is not gone, and
+// its number may be another's already.
+func orphaned(parent string) bool {
+	kind, err := unix.GetsockoptInt(handoverDescriptor, unix.SOL_SOCKET, unix.SO_TYPE)
+	if err == nil && kind == unix.SOCK_SEQPACKET {
+		return true
+	}
+	pid, err := strconv.Atoi(parent)
+	return err == nil && pid > 0 && errors.Is(unix.Kill(pid, 0), unix.ESRCH)
+}
 
 // inherit takes the listeners of a predecessor, nil when there is none.
 func (s *sockets) inherit() (*predecessor, error) {
@@ -289,7 +303,7 @@ func (s *sockets) inherit() (*predecessor, error) {
 		return nil, err
 	}
 	if parent != strconv.Itoa(os.Getppid()) {
-		if pid, err := strconv.Atoi(parent); err == nil && pid > 0 && errors.Is(unix.Kill(pid, 0), unix.ESRCH) {
+		if orphaned(parent) {
 			return nil, errOrphan
 		}
 		return nil, nil //nolint:nilnil // meant for somebody who has started us

@@ -269,11 +269,8 @@ var errSucceeded = errors.New("worker: another process has taken over")
 // supervise lets the worker live until a signal, or what there is to serve,
 // ends it.
 func (w *worker) supervise(ctx context.Context) int {
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR2)
+	signals := listenForSignals()
 	defer signal.Stop(signals)
-	// Whoever reads standard error may go away without ending the worker.
-	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	hurry, rush := context.WithCancel(context.WithoutCancel(ctx))
@@ -281,11 +278,12 @@ func (w *worker) supervise(ctx context.Context) int {
 	status := make(chan int, 1)
 	go func() { status <- w.live(ctx) }()
 	var (
-		result   int
-		handover chan error      // has the result of one that is in progress, else nil
-		gone     <-chan struct{} // when that was recalled
-		over     <-chan struct{} // gone, once there is nothing to wait for but that
-		stopping bool
+		result    int
+		handover  chan error      // has the result of one that is in progress, else nil
+		succeeded bool            // another process has taken over
+		stopping  bool            // the next signal ends this one at once
+		gone      <-chan struct{} // when the handover was recalled
+		over      <-chan struct{} // gone, once there is nothing to wait for but that
 	)
 	end := func() {
 		stopping = true
@@ -307,14 +305,14 @@ func (w *worker) supervise(ctx context.Context) int {
 				w.log.LogAttrs(ctx, slog.LevelError, "nothing was handed over: this process goes on", slog.Any("error", err))
 				continue
 			}
-			stopping = true
+			succeeded = true
 			stop(errSucceeded)
 		case sig := <-signals:
 			switch {
 			case sig == syscall.SIGHUP:
 				go w.reload(ctx)
 			case sig == syscall.SIGUSR2:
-				if handover == nil && !stopping {
+				if handover == nil && !succeeded && !stopping {
 					handover = make(chan error, 1)
 					go func(result chan<- error) { result <- w.handOver(ctx) }(handover)
 				}
@@ -329,6 +327,15 @@ func (w *worker) supervise(ctx context.Context) int {
 			}
 		}
 	}
+}
+
+// listenForSignals subscribes to what a worker does something about.
+func listenForSignals() chan os.Signal {
+	signals := make(chan os.Signal, 4)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR2)
+	// Whoever reads standard error may go away without ending the worker.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	return signals
 }
 
 // live serves until ctx ends or serving does, and cleans up.
