@@ -116,6 +116,7 @@ type Conn struct {
 	s      *Server
 	rw     io.ReadWriteCloser
 	peer   *Peer
+	socket net.Conn        // as it was accepted; nil for what was not
 	ctx    context.Context //nolint:containedctx // the parent of every call of the connection
 	cancel context.CancelFunc
 	r      *wire.Reader
@@ -255,7 +256,7 @@ func (c *Conn) serveOne() error {
 		if errors.Is(err, errLeaving) {
 			return errLeaving
 		}
-		return c.hopeless(err)
+		return c.unreadable(err, in)
 	}
 	meta, err := c.r.Announce()
 	if c.strayInput {
@@ -267,7 +268,7 @@ func (c *Conn) serveOne() error {
 	route := c.s.Route(meta)
 	req := Request{Meta: meta, Peer: c.peer}
 	if err := req.Read(c.r, err, route.Lifetime()); err != nil {
-		return c.hopeless(err)
+		return c.unreadable(err, in)
 	}
 	c.state.Store(connHandling)
 	if c.incoming.Load() != nil {
@@ -333,7 +334,11 @@ func (c *Conn) call(route Route, req *Request, in, out int64) error {
 	d := c.s.Begin(c.ctx, route, req, &c.reply)
 	c.uploaded = 0
 	defer func() {
-		d.End(Delivery{WireIn: c.r.Consumed() - in, WireOut: c.w.Produced() - out, Externalized: c.uploaded})
+		read := c.r.Consumed() - in
+		d.End(Delivery{WireIn: read, WireOut: c.w.Produced() - out, Externalized: c.uploaded})
+		if d.refused {
+			c.reportCall(d, read)
+		}
 	}()
 	c.place(d)
 	if c.debug {
@@ -374,7 +379,8 @@ func (c *Conn) stream(d *Dispatch) error {
 	c.await(connTurn)
 	if _, err := c.r.NextStream(); err != nil {
 		d.Abandon(err)
-		return c.hopeless(err)
+		_, err = c.hopeless(err)
+		return err
 	}
 	for {
 		done, err := c.turn(d)
@@ -581,11 +587,21 @@ func (c *Conn) drain() error {
 	return nil
 }
 
-// hopeless tells the peer why the connection cannot go on, and returns why. A
-// clean end of the connection is io.EOF.
-func (c *Conn) hopeless(err error) error {
+// unreadable ends the connection over a request that cannot be read, which began
+// after in bytes.
+func (c *Conn) unreadable(err error, in int64) error {
+	told, err := c.hopeless(err)
+	if told != nil {
+		c.reportCall(told, c.r.Consumed()-in)
+	}
+	return err
+}
+
+// hopeless tells the peer why the connection cannot go on, and returns what it was
+// told, nil for nothing, and why. A clean end of the connection is io.EOF.
+func (c *Conn) hopeless(err error) (*Dispatch, error) {
 	if err = c.lost(err); errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || c.w.IsOpen() {
-		return err
+		return nil, err
 	}
 	d := &Dispatch{reply: &c.reply}
 	d.call = Call{server: c.s, dispatch: d, peer: c.peer}
@@ -593,7 +609,7 @@ func (c *Conn) hopeless(err error) error {
 	c.reply.reset(wire.EmptySchema())
 	d.refuse(err)
 	_ = c.write(d) // the error is returned anyway
-	return err
+	return d, err
 }
 
 // lost is the error of a connection that cannot be read any further.

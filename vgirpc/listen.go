@@ -120,6 +120,7 @@ func (s *Server) serveAccepted(ctx, admitting context.Context, nc net.Conn, kind
 		s.sendAway(admitting, a, err)
 		return
 	}
+	c.socket = a.socket
 	c.spoke.Store(resumed)
 	if !a.until.IsZero() {
 		defer c.endBy(a.until)()

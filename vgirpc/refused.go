@@ -118,9 +118,8 @@ type Refused struct {
 }
 
 // RefusalObserver is told of what was refused before a handler was asked. Most of
-// it an [Observer] never sees. Over HTTP both see what was refused after its
-// method was found: for the protocol's version, the parameters, or a batch that is
-// none. Of such calls on a byte stream only the Observer hears.
+// it an [Observer] never sees. Both see what was refused after its method was
+// found: for the protocol's version, the parameters, or a batch that is none.
 type RefusalObserver interface {
 	// RequestRefused is called once for each refusal, when the answer is known,
 	// on the goroutine of the request or the connection. It must not block, and
@@ -203,18 +202,44 @@ func (s *Server) reportConn(ctx context.Context, a *Admission, err error, began 
 	if !s.WatchesRefusals() {
 		return
 	}
-	p := a.Peer
-	refused := &Refused{
-		Transport: p.Kind, Reason: reasonOfConn(err), Code: CodeOf(err), Peer: p.Addr,
-		Principal: p.Identity.Principal, Domain: p.Identity.Domain, UID: p.UID, PID: p.PID, Duration: time.Since(began),
+	refused := refusedBy(a.Peer, a.socket, err)
+	refused.Reason, refused.Duration = reasonOfConn(err), time.Since(began)
+	s.ReportRefused(ctx, refused)
+}
+
+// reportCall tells the observers of a request that was refused before its handler
+// was asked, or of an input of its stream that was. bytes were read of the call.
+func (c *Conn) reportCall(d *Dispatch, bytes int64) {
+	if !c.s.WatchesRefusals() {
+		return
 	}
-	if immediate := socketAddr(a.socket); immediate != "" && immediate != p.Addr {
-		refused.Peer, refused.Client = immediate, p.Addr
+	refused := refusedBy(c.peer, c.socket, d.err)
+	refused.Reason, refused.BytesIn, refused.RequestID = ReasonRefused(d.err), bytes, d.call.RequestID()
+	if p := d.call.protocol; p != nil {
+		refused.Protocol = p.name
+	}
+	if m := d.call.method; m != nil {
+		refused.Method = m.name
+	}
+	if !d.begun.IsZero() {
+		refused.Duration = time.Since(d.begun)
+	}
+	c.s.ReportRefused(c.ctx, refused)
+}
+
+// refusedBy is what a connection and an error tell of a refusal. socket may be nil.
+func refusedBy(p *Peer, socket net.Conn, err error) *Refused {
+	r := &Refused{
+		Transport: p.Kind, Code: CodeOf(err), Peer: p.Addr,
+		Principal: p.Identity.Principal, Domain: p.Identity.Domain, UID: p.UID, PID: p.PID,
+	}
+	if immediate := socketAddr(socket); immediate != "" && immediate != p.Addr {
+		r.Peer, r.Client = immediate, p.Addr
 	}
 	if e, ok := errors.AsType[*Error](err); ok {
-		refused.Kind = e.Kind
+		r.Kind = e.Kind
 	}
-	s.ReportRefused(ctx, refused)
+	return r
 }
 
 // typeAdmissionTimeout is the type of the error of a connection that took too long
@@ -224,6 +249,9 @@ const typeAdmissionTimeout = "AdmissionTimeout"
 // socketAddr is the other end of a socket as it was accepted, "" without an
 // address.
 func socketAddr(nc net.Conn) string {
+	if nc == nil {
+		return ""
+	}
 	if tcp, ok := nc.RemoteAddr().(*net.TCPAddr); ok {
 		return tcp.String()
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/vgirpc/vgirpc-go/vgirpc"
 	"github.com/vgirpc/vgirpc-go/vgirpc/vgitest"
+	"github.com/vgirpc/vgirpc-go/wire"
 )
 
 // refusals sends what it is told.
@@ -86,6 +88,68 @@ func TestAConnectionThatIsServedIsNotReported(t *testing.T) {
 	}
 	if err := client.Close(); err != nil || len(told) != 0 {
 		t.Errorf("%v, %d reports", err, len(told))
+	}
+}
+
+// What is refused on a byte stream is reported once, whether its method was found
+// or not; what a handler says is not.
+func TestACallThatIsRefusedIsReportedOnce(t *testing.T) {
+	const calc, two = "test.Calc.v1", `[{"n":1},{"n":2}]`
+	count := callOf("count")
+	opened := forge(t, noColumns, `[{}]`, callOf("sum"))
+	malformed := vgirpc.Refused{Reason: vgirpc.RefusedMalformed, Code: vgirpc.InvalidArgument}
+	of := func(r vgirpc.Refused, method string) vgirpc.Refused { r.Protocol, r.Method = calc, method; return r }
+	for _, tt := range []struct {
+		name string
+		sent []byte
+		want []vgirpc.Refused
+	}{
+		{"a method that is not hosted", forge(t, countSchema, `[{"n":1}]`, callOf("absent")), []vgirpc.Refused{
+			{Protocol: calc, Reason: vgirpc.RefusedNotFound, Code: vgirpc.Unimplemented, Kind: vgirpc.KindMethodNotImplemented},
+		}},
+		{"a protocol that is not hosted", forge(t, countSchema, `[{"n":1}]`, count.With(wire.KeyProtocol, "x.Y")), []vgirpc.Refused{
+			{Reason: vgirpc.RefusedNotFound, Code: vgirpc.Unimplemented, Kind: vgirpc.KindProtocolNotSupported},
+		}},
+		{"another version", forge(t, countSchema, `[{"n":1}]`, count.With(wire.KeyProtocolVersion, "2.0.0")), []vgirpc.Refused{
+			of(vgirpc.Refused{Reason: vgirpc.RefusedVersion, Code: vgirpc.FailedPrecondition, Kind: vgirpc.KindProtocolVersionMismatch}, "count"),
+		}},
+		{"parameters of another schema", forge(t, textSchema, `[{"text":"x"}]`, callOf("add")), []vgirpc.Refused{of(malformed, "add")}},
+		{"two rows", forge(t, countSchema, two, count), []vgirpc.Refused{of(malformed, "count")}},
+		{"a batch that is too large", oversized(t, countSchema, count), []vgirpc.Refused{
+			of(vgirpc.Refused{Reason: vgirpc.RefusedTooLarge, Code: vgirpc.ResourceExhausted}, "count"),
+		}},
+		{"bytes that are no request", []byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n"), []vgirpc.Refused{malformed}},
+		{"an input that is too large", slices.Concat(opened, oversized(t, valueSchema, nil)), []vgirpc.Refused{
+			of(vgirpc.Refused{Reason: vgirpc.RefusedTooLarge, Code: vgirpc.ResourceExhausted}, "sum"),
+		}},
+		{"a handler's error", forge(t, countSchema, `[{"n":-1}]`, count), nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			told := make(refusals, 10)
+			s := newTarget(t, "tcp", vgirpc.ServerOptions{
+				RefusalObservers: []vgirpc.RefusalObserver{told}, Limits: wire.Limits{MaxMessageBytes: 64 << 10},
+			})
+			p := s.dial(t)
+			p.send(tt.sent)
+			if a := p.answer(); a == nil || a.status == nil {
+				t.Errorf("the answer is %+v", a)
+			}
+			_ = p.Close()
+			if err := s.Shutdown(t.Context()); err != nil {
+				t.Error(err)
+			}
+			close(told)
+			var got []vgirpc.Refused
+			for r := range told {
+				if r.Transport != vgirpc.TransportTCP || r.Peer != p.LocalAddr().String() || r.BytesIn < 0 || r.BytesIn > int64(len(tt.sent)) {
+					t.Errorf("got %+v", r)
+				}
+				got = append(got, vgirpc.Refused{Reason: r.Reason, Code: r.Code, Kind: r.Kind, Protocol: r.Protocol, Method: r.Method})
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
 	}
 }
 
