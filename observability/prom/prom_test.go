@@ -194,11 +194,13 @@ func TestACallInProgressIsInFlight(t *testing.T) {
 
 func TestNobodyCanMakeUpLabels(t *testing.T) {
 	m := newMetrics(t, prom.Options{})
-	client := dial(t, handle, m)
+	told := make(refusalHook, 1)
+	client := dial(t, handle, m, told) // which is told after m
 	stranger := vgirpc.NewUnary[workParams, string](vgirpc.NewProtocol("test.Counted", "1.0.0"), "made_up_by_a_caller")
 	if _, err := stranger.Call(t.Context(), client, workParams{How: "x"}); vgirpc.CodeOf(err) != vgirpc.Unimplemented {
 		t.Fatalf("error %v", err)
 	}
+	<-told
 	m.RequestRefused(t.Context(), &vgirpc.Refused{Transport: vgirpc.TransportHTTP, Reason: vgirpc.RefusedNotFound, Code: "MADE_UP", Principal: "mallory"})
 	var text strings.Builder
 	rec := httptest.NewRecorder()
@@ -211,11 +213,23 @@ func TestNobodyCanMakeUpLabels(t *testing.T) {
 			t.Errorf("%q is there:\n%s", word, text.String())
 		}
 	}
-	want := map[string]float64{"code=UNKNOWN reason=not_found transport=http": 1}
+	want := map[string]float64{
+		"code=UNIMPLEMENTED reason=not_found transport=pipe": 1,
+		"code=UNKNOWN reason=not_found transport=http":       1,
+	}
 	if diff := cmp.Diff(want, series(t, m, "vgi_rpc_refused_total")); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
+
+// refusalHook is an observer that sends when a request is refused.
+type refusalHook chan struct{}
+
+func (refusalHook) CallStarted(ctx context.Context, _ *vgirpc.Call) context.Context { return ctx }
+
+func (refusalHook) CallEnded(context.Context, *vgirpc.Call, *vgirpc.CallEnd) {}
+
+func (h refusalHook) RequestRefused(context.Context, *vgirpc.Refused) { h <- struct{}{} }
 
 // hook is an observer that runs a function when a call ends.
 type hook func(context.Context, *vgirpc.Call, *vgirpc.CallEnd)
