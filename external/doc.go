@@ -15,9 +15,10 @@
 // https to public addresses is allowed unless an origin is listed by name; the
 // rule holds for every redirect and, at the socket, for the address that the
 // name resolved to. Proxies from the environment, cookies and transparent
-// decompression are off. Encoded and decoded sizes have their own limits, a
-// digest that the pointer carries is verified before anything is parsed, and
-// no error or log line shows userinfo, query or fragment of a URL. The origin of
+// decompression are off. Encoded and decoded sizes have their own limits, and no
+// error or log line shows userinfo, query or fragment of a URL. A digest that the
+// pointer carries is verified before anything of the object is handed on; the
+// object is parsed meanwhile, as untrusted as one without a digest. The origin of
 // the program's own store is trusted without being listed.
 //
 // Large objects come in ranges, several at once, where storage can say that the

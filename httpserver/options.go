@@ -117,7 +117,9 @@ type Options struct {
 	// TrustedProxies are the networks of proxies whose X-Forwarded-For is
 	// believed: the last address in it that is not one of theirs is the client's,
 	// for limits and refusals. The identity of a caller never rests on it. Without
-	// them everything comes from where the connection does.
+	// them everything comes from where the connection does. Behind package
+	// auth/proxyproto that is the address which the PROXY header asserts: it counts
+	// as the peer's here, and the address of whoever sent the header does not.
 	TrustedProxies []netip.Prefix
 }
 

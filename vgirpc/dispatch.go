@@ -648,6 +648,9 @@ func (d *Dispatch) flushLogs(schema *wire.Schema) {
 	d.call.logs = d.call.logs[:0]
 }
 
+// loggedMessage is how much of an error's message is logged, in bytes.
+const loggedMessage = 4096
+
 // fail answers with an error and logs it.
 func (d *Dispatch) fail(err error) {
 	d.err = asError(err)
@@ -657,7 +660,7 @@ func (d *Dispatch) fail(err error) {
 	if s.log.Enabled(&d.ctx, level) {
 		s.log.LogAttrs(&d.ctx, level, "call failed", slog.String("method", d.methodName()),
 			slog.String("code", string(CodeOf(d.err))), slog.String("type", d.err.wireType()),
-			slog.String("error", d.err.Message), slog.String("request_id", d.call.RequestID()))
+			slog.String("error", wire.Clip(d.err.Message, loggedMessage)), slog.String("request_id", d.call.RequestID()))
 	}
 }
 

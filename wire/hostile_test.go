@@ -27,11 +27,22 @@ func stream(tb testing.TB, values string) []byte {
 
 func arrowStream(tb testing.TB, typ arrow.DataType, values string, opts ...ipc.Option) []byte {
 	tb.Helper()
+	return streamOf(tb, fromJSON(tb, typ, values), opts...)
+}
+
+func fromJSON(tb testing.TB, typ arrow.DataType, values string) arrow.Array {
+	tb.Helper()
 	arr, _, err := array.FromJSON(memory.DefaultAllocator, typ, strings.NewReader(values))
 	if err != nil {
 		tb.Fatal(err)
 	}
-	schema := arrow.NewSchema([]arrow.Field{{Name: "v", Type: typ, Nullable: true}}, nil)
+	return arr
+}
+
+// streamOf is one IPC stream of a single column, as arrow-go writes it.
+func streamOf(tb testing.TB, arr arrow.Array, opts ...ipc.Option) []byte {
+	tb.Helper()
+	schema := arrow.NewSchema([]arrow.Field{{Name: "v", Type: arr.DataType(), Nullable: true}}, nil)
 	var buf bytes.Buffer
 	w := ipc.NewWriter(&buf, append([]ipc.Option{ipc.WithSchema(schema)}, opts...)...)
 	if err := w.Write(array.NewRecordBatch(schema, []arrow.Array{arr}, int64(arr.Len()))); err != nil {
@@ -380,14 +391,23 @@ func TestTheKindOfABatchFollowsTheSpecification(t *testing.T) {
 	}
 }
 
-// forgeVariadic claims n buffers for the first view column of the batch in a stream.
-func forgeVariadic(tb testing.TB, p []byte, n uint64) []byte {
+// forgeVariadic claims n buffers for the first view column of the message at an
+// offset of a stream, a record batch or the batch within a dictionary.
+func forgeVariadic(tb testing.TB, p []byte, at int, n uint64) []byte {
 	tb.Helper()
 	p = bytes.Clone(p)
-	b := p[batchAt(p)+8:]
+	b := p[at+8:]
 	msg := flatbuffers.Table{Bytes: b, Pos: flatbuffers.GetUOffsetT(b)}
 	var batch flatbuffers.Table
 	msg.Union(&batch, flatbuffers.UOffsetT(msg.Offset(8))) // the header
+	const dictionary, record = 2, 3
+	switch kind := msg.GetByte(msg.Pos + flatbuffers.UOffsetT(msg.Offset(6))); kind {
+	case dictionary:
+		batch.Pos = batch.Indirect(batch.Pos + flatbuffers.UOffsetT(batch.Offset(6))) // its data
+	case record:
+	default:
+		tb.Fatalf("the message at %d has a header of kind %d", at, kind)
+	}
 	counts := flatbuffers.UOffsetT(batch.Offset(12))
 	if counts == 0 || batch.VectorLen(counts) == 0 {
 		tb.Fatal("the batch has no view column")
@@ -397,15 +417,27 @@ func forgeVariadic(tb testing.TB, p []byte, n uint64) []byte {
 }
 
 func TestAViewColumnHasNoMoreBuffersThanItsMessage(t *testing.T) {
-	good := arrowStream(t, arrow.BinaryTypes.StringView, `["a text that is longer than twelve bytes"]`)
-	if err := readAll(good, wire.Limits{}); err != nil {
-		t.Fatal(err)
-	}
-	for _, n := range []uint64{4, 1 << 20, 1<<32 + 3, 1 << 62, 1 << 63, 1<<64 - 1} {
-		err := readAll(forgeVariadic(t, good, n), wire.Limits{})
-		var format *wire.FormatError
-		if !errors.As(err, &format) || !format.InStep || !strings.Contains(err.Error(), "view column") {
-			t.Errorf("%d buffers: %v, want a *FormatError that leaves the connection usable", n, err)
-		}
+	words := fromJSON(t, arrow.BinaryTypes.StringView, `["a text that is longer than twelve bytes"]`)
+	typ := &arrow.DictionaryType{IndexType: arrow.PrimitiveTypes.Int8, ValueType: words.DataType()}
+	for _, tt := range []struct {
+		name string
+		arr  arrow.Array
+	}{
+		{"in a record batch", words},
+		{"in a dictionary", array.NewDictionaryArray(typ, fromJSON(t, typ.IndexType, `[0, 0]`), words)},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			good := streamOf(t, tt.arr)
+			if err := readAll(good, wire.Limits{}); err != nil {
+				t.Fatal(err)
+			}
+			for _, n := range []uint64{4, 1 << 20, 1<<32 + 3, 1 << 62, 1 << 63, 1<<64 - 1} {
+				err := readAll(forgeVariadic(t, good, batchAt(good), n), wire.Limits{}) // the first message behind the schema
+				var format *wire.FormatError
+				if !errors.As(err, &format) || !format.InStep || !strings.Contains(err.Error(), "view column") {
+					t.Errorf("%d buffers: %v, want a *FormatError that leaves the connection usable", n, err)
+				}
+			}
+		})
 	}
 }

@@ -4,10 +4,27 @@ import (
 	"bytes"
 	"encoding/json"
 	"strings"
+	"unicode/utf8"
 )
 
 // tracebackRunes bounds a traceback and a cause (WIRE_PROTOCOL section 8).
 const tracebackRunes = 16_000
+
+// MaxTextBytes bounds the message of an error or a log that is sent, and what
+// comes with a log, in bytes. The batch that carries them, with whatever JSON has
+// to escape, stays below what readers take: [Limits.MaxSchemaBytes].
+const MaxTextBytes = 1 << 20
+
+// Clip shortens a text to n bytes, between two characters, and says so.
+func Clip(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n] + "…"
+}
 
 // Status is what an EXCEPTION batch says of a failed call (WIRE_PROTOCOL
 // section 8).
@@ -46,14 +63,16 @@ type statusExtra struct {
 	Cause     string            `json:"cause,omitempty"`
 }
 
-// Metadata is the custom metadata of the EXCEPTION batch that carries s.
+// Metadata is the custom metadata of the EXCEPTION batch that carries s. A message
+// beyond MaxTextBytes is cut.
 func (s *Status) Metadata() Metadata {
-	extra := statusExtra{Type: s.Type, Message: s.Message, Code: s.Code, Kind: s.Kind}
+	message := Clip(s.Message, MaxTextBytes)
+	extra := statusExtra{Type: s.Type, Message: message, Code: s.Code, Kind: s.Kind}
 	if s.Traceback != "" {
 		extra.Traceback = truncate(s.Traceback)
 		extra.Frames, extra.Cause = s.Frames, truncate(s.Cause)
 	}
-	m := Metadata{{KeyLogLevel, LevelException}, {KeyLogMessage, s.Type + ": " + s.Message}}
+	m := Metadata{{KeyLogLevel, LevelException}, {KeyLogMessage, s.Type + ": " + message}}
 	details, ok := encodeDetails(s.Details)
 	if ok {
 		extra.Details = s.Details
@@ -124,10 +143,11 @@ type Log struct {
 	Extra   string // a JSON object, or ""
 }
 
-// Metadata is the custom metadata of the log batch that carries l.
+// Metadata is the custom metadata of the log batch that carries l. A message beyond
+// MaxTextBytes is cut, and an extra that is longer left out.
 func (l *Log) Metadata(serverID, requestID string) Metadata {
-	m := Metadata{{KeyLogLevel, l.Level}, {KeyLogMessage, l.Message}}
-	if l.Extra != "" {
+	m := Metadata{{KeyLogLevel, l.Level}, {KeyLogMessage, Clip(l.Message, MaxTextBytes)}}
+	if l.Extra != "" && len(l.Extra) <= MaxTextBytes {
 		m = append(m, Pair{KeyLogExtra, l.Extra})
 	}
 	return appendIDs(m, serverID, requestID)
@@ -192,7 +212,7 @@ func truncate(s string) string {
 	if len(s) <= tracebackRunes {
 		return s
 	}
-	runes := []rune(s)
+	runes := []rune(s[:min(len(s), utf8.UTFMax*tracebackRunes+1)])
 	if len(runes) <= tracebackRunes {
 		return s
 	}

@@ -12,7 +12,8 @@ import (
 	"github.com/vgirpc/vgirpc-go/vgirpc"
 )
 
-// The domains of callers who were known by a bearer token of this package.
+// The domains of callers who were known by a bearer token of this package. Their
+// principal is as the token has it, in whatever domain it was issued ([Domains]).
 const (
 	DomainGrant = "grant" // a sealed grant; claims grant_id, scopes ([]string) and purpose
 	DomainToken = "token" // a token that was resolved; claim token_name

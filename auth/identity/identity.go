@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/vgirpc/vgirpc-go/auth/grant"
@@ -27,7 +28,8 @@ type Options struct {
 	ResolveToken func(ctx context.Context, token string) (id TokenIdentity, known bool, err error)
 	// Introspectors are the principals that may call introspect_token. With
 	// ResolveToken there has to be one: whoever may ask can test guesses at
-	// everybody's tokens, so that being known is not enough.
+	// everybody's tokens, so that being known is not enough. They count in every
+	// domain unless Domains.Introspectors says in which.
 	Introspectors []string
 
 	// MintGrant issues a credential to the caller, who has signed in lately.
@@ -35,18 +37,25 @@ type Options struct {
 	// [GrantRefused] when it will not, and [Unavailable] when it cannot tell.
 	MintGrant func(ctx context.Context, r GrantRequest) (IssuedGrant, error)
 	// Grants mint sealed grants in place of MintGrant, when that is nil, and
-	// make [Identity.Authenticator] accept them.
+	// make [Identity.Authenticator] accept them. A sealed grant holds the
+	// principal without its domain: where several domains name callers,
+	// Domains.Grants says from which one they are.
 	Grants *grant.Keys
 	// MaxAuthAge is how long ago the caller of issue_grant may have signed in.
 	// [DefaultMaxAuthAge] when zero. It is the claim auth_time that counts, which
 	// is when a session began: an identity provider has to be asked for recent
 	// ones (max_age).
 	MaxAuthAge time.Duration
+
+	// Domains bound by whose word callers have to be known. Without them a
+	// principal is the same caller in every domain.
+	Domains Domains
 }
 
 // GrantRequest is what Options.MintGrant is asked for.
 type GrantRequest struct {
 	Principal  string // the caller, and nobody else
+	Domain     string // by whose word the caller is known; principals of two domains may be two callers
 	Purpose    string
 	Scopes     []string
 	TTLSeconds int64 // as asked for; any number
@@ -60,8 +69,9 @@ type Identity struct {
 
 // Host makes s host [Name] with the methods that opts allow, or not at all when
 // they allow none. It fails when there is a ResolveToken without Introspectors,
-// or the other way round, when one of them is empty, on a negative MaxAuthAge,
-// and when s hosts the protocol already or has begun to serve.
+// or the other way round, when one of them or of the Domains is empty, when
+// Domains bound what is not hosted, on a negative MaxAuthAge, and when s hosts
+// the protocol already or has begun to serve.
 func Host(s *vgirpc.Server, opts Options) (*Identity, error) {
 	id, err := newIdentity(opts)
 	if err != nil {
@@ -93,10 +103,18 @@ func newIdentity(opts Options) (*Identity, error) {
 			"if every caller could, any user could resolve any other's token")
 	case opts.ResolveToken == nil && len(opts.Introspectors) > 0:
 		return nil, errors.New("identity: option Introspectors names callers of what is not hosted: ResolveToken is missing")
+	case opts.ResolveToken == nil && len(opts.Domains.Introspectors) > 0:
+		return nil, errors.New("identity: option Domains.Introspectors bounds what is not hosted: ResolveToken is missing")
+	case opts.MintGrant == nil && opts.Grants == nil && len(opts.Domains.Grants) > 0:
+		return nil, errors.New("identity: option Domains.Grants bounds what is not hosted: MintGrant and Grants are missing")
+	}
+	if err := opts.Domains.check(); err != nil {
+		return nil, err
 	}
 	if opts.MaxAuthAge == 0 {
 		opts.MaxAuthAge = DefaultMaxAuthAge
 	}
+	opts.Domains = Domains{Grants: slices.Clone(opts.Domains.Grants), Introspectors: slices.Clone(opts.Domains.Introspectors)}
 	if opts.MintGrant == nil && opts.Grants != nil {
 		opts.MintGrant = mintSealed(opts.Grants)
 	}
@@ -118,7 +136,7 @@ func (id *Identity) introspectToken(ctx context.Context, p IntrospectParams) (To
 		return TokenIdentity{}, introspectionRefused("this worker does not resolve credentials")
 	}
 	caller := &vgirpc.CallFrom(ctx).Peer().Identity
-	if !caller.Authenticated || !id.introspectors[caller.Principal] {
+	if !caller.Authenticated || !id.introspectors[caller.Principal] || !within(id.opts.Domains.Introspectors, caller.Domain) {
 		return TokenIdentity{}, introspectionRefused("caller is not an introspector")
 	}
 	if !resolvable(p.Token) {
@@ -159,8 +177,11 @@ func (id *Identity) issueGrant(ctx context.Context, p GrantParams) (IssuedGrant,
 	if err := checkFresh(caller, id.opts.MaxAuthAge, time.Now()); err != nil {
 		return IssuedGrant{}, err
 	}
+	if !within(id.opts.Domains.Grants, caller.Domain) {
+		return IssuedGrant{}, GrantRefused("this worker issues no grants to callers that are known in this way")
+	}
 	issued, err := id.opts.MintGrant(ctx, GrantRequest{
-		Principal: caller.Principal, Purpose: p.Purpose, Scopes: p.Scopes, TTLSeconds: p.TTLSeconds,
+		Principal: caller.Principal, Domain: caller.Domain, Purpose: p.Purpose, Scopes: p.Scopes, TTLSeconds: p.TTLSeconds,
 	})
 	switch {
 	case err != nil:

@@ -107,9 +107,20 @@ func (a *Authenticator) Authenticate(r *http.Request) (vgirpc.Identity, error) {
 		return vgirpc.Identity{}, refuse(auth.ExpiredCredential, "the certificate is outside its time")
 	}
 	a.remember(raw, known)
-	id := known.identity
+	return known.copy(), nil
+}
+
+// copy is an identity whose claims belong to the caller, the lists in them
+// included.
+func (a *accepted) copy() vgirpc.Identity {
+	id := a.identity
 	id.Claims = maps.Clone(id.Claims)
-	return id, nil
+	for _, name := range listClaims {
+		if list, ok := id.Claims[name].([]string); ok {
+			id.Claims[name] = slices.Clone(list)
+		}
+	}
+	return id
 }
 
 // remember keeps what was made of the evidence.

@@ -315,6 +315,30 @@ func TestCertificateThatExpiresMeanwhile(t *testing.T) {
 	})
 }
 
+func TestWhatACallDoesToItsClaimsIsItsOwnAffair(t *testing.T) {
+	ca := newAuthority(t)
+	cert, _ := ca.issue(t, func(c *x509.Certificate) { c.DNSNames = []string{"one.example", "two.example"} })
+	a := newAuthenticator(t, mtls.Options{Source: mtls.Direct, Name: mtls.CommonName})
+	var first vgirpc.Identity
+	for _, when := range []string{"at first sight", "the second time"} {
+		id, err := a.Authenticate(direct(cert))
+		if err != nil {
+			t.Fatal(err)
+		}
+		names, ok := id.Claims["dns"].([]string)
+		if diff := cmp.Diff([]string{"one.example", "two.example"}, names); !ok || diff != "" {
+			t.Errorf("%s (-want +got):\n%s", when, diff)
+		}
+		names[0] = "scribbled"
+		if first.Claims == nil {
+			first = id
+		}
+	}
+	if names, _ := first.Claims["dns"].([]string); names[0] != "scribbled" {
+		t.Errorf("the first call's claims are now %q", names)
+	}
+}
+
 func TestFingerprints(t *testing.T) {
 	ca := newAuthority(t)
 	one, _ := ca.issue(t, nil)

@@ -5,11 +5,12 @@ import (
 	"net/netip"
 
 	"github.com/vgirpc/vgirpc-go/internal/bucket"
+	"github.com/vgirpc/vgirpc-go/internal/network"
 	"github.com/vgirpc/vgirpc-go/vgirpc"
 )
 
-// Addresses limits what comes from each IP address. It is safe for concurrent
-// use.
+// Addresses limits what comes from each IP address, of IPv6 from each /64. It is
+// safe for concurrent use.
 type Addresses struct {
 	opts    Options
 	table   *bucket.Table[netip.Addr]
@@ -33,21 +34,6 @@ func NewAddresses(opts Options) (*Addresses, error) {
 	return a, nil
 }
 
-// networkBits is what one customer has of IPv6 at least: he chooses the rest of
-// an address as he likes.
-const networkBits = 64
-
-// keyOf is who an address belongs to: itself for IPv4, its /64 for IPv6.
-func keyOf(addr netip.Addr) netip.Addr {
-	addr = addr.Unmap().WithZone("")
-	if addr.Is6() {
-		if network, err := addr.Prefix(networkBits); err == nil {
-			return network.Addr()
-		}
-	}
-	return addr
-}
-
 // Take counts a request from addr. It returns nil, or a *vgirpc.Error with
 // RESOURCE_EXHAUSTED and a [vgirpc.RetryInfo]. An invalid address, which the
 // peers of Unix sockets and pipes have, has no limit.
@@ -55,7 +41,7 @@ func (a *Addresses) Take(addr netip.Addr) error {
 	if !addr.IsValid() {
 		return nil
 	}
-	if wait := a.table.Take(keyOf(addr), 1); wait > 0 {
+	if wait := a.table.Take(network.Of(addr), 1); wait > 0 {
 		return tooMany("requests from this address", a.opts.Rate, wait)
 	}
 	return nil
@@ -65,7 +51,7 @@ func (a *Addresses) Take(addr netip.Addr) error {
 // What it costs may go beyond what the address has left, up to a second burst.
 func (a *Addresses) Fail(addr netip.Addr) {
 	if addr.IsValid() {
-		a.table.Charge(keyOf(addr), a.opts.FailureCost)
+		a.table.Charge(network.Of(addr), a.opts.FailureCost)
 	}
 }
 
@@ -83,7 +69,7 @@ func (a *Addresses) Admit(_ context.Context, in *vgirpc.Admission) error {
 	if refused == nil {
 		return nil
 	}
-	if a.notices.Take(keyOf(from.Addr()), 1) > 0 {
+	if a.notices.Take(network.Of(from.Addr()), 1) > 0 {
 		in.Told = true
 		_ = in.Socket().Close()
 		return vgirpc.RefusedFor(vgirpc.RefusedAddressRate, errHurry)

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"sync"
 
+	"github.com/vgirpc/vgirpc-go/internal/network"
 	"github.com/vgirpc/vgirpc-go/vgirpc"
 )
 
@@ -17,7 +18,7 @@ type PolicyOptions struct {
 	Total int
 	// PerPeer is how many one peer may have. A peer is a principal with its
 	// domain where there is one, else the user of a Unix socket, else an IP
-	// address.
+	// address, of IPv6 its /64.
 	PerPeer int
 }
 
@@ -78,7 +79,7 @@ func peerKey(peer *vgirpc.Peer) string {
 		return "uid " + strconv.Itoa(peer.UID)
 	}
 	if from, err := netip.ParseAddrPort(peer.Addr); err == nil {
-		return "ip " + from.Addr().Unmap().String()
+		return "ip " + network.Of(from.Addr()).String()
 	}
 	return "addr " + peer.Addr
 }

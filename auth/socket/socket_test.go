@@ -436,6 +436,48 @@ func TestAPolicyRefusesWhatIsTooMuchUntilThereIsRoom(t *testing.T) {
 	}
 }
 
+func TestWhichPeersAreOne(t *testing.T) {
+	at := func(addr string) *vgirpc.Peer {
+		return &vgirpc.Peer{Kind: vgirpc.TransportTCP, Addr: addr, UID: -1, PID: -1}
+	}
+	user := func(uid int) *vgirpc.Peer { return &vgirpc.Peer{Kind: vgirpc.TransportUnix, UID: uid, PID: -1} }
+	named := func(domain, addr string) *vgirpc.Peer {
+		p := at(addr)
+		p.Identity = vgirpc.Identity{Principal: "ann", Domain: domain, Authenticated: true}
+		return p
+	}
+	for _, tt := range []struct {
+		name       string
+		one, other *vgirpc.Peer
+		same       bool
+	}{
+		{"two connections from one address", at("192.0.2.1:1"), at("192.0.2.1:2"), true},
+		{"neighbours of IPv4", at("192.0.2.1:1"), at("192.0.2.2:1"), false},
+		{"IPv4 in IPv6", at("192.0.2.1:1"), at("[::ffff:192.0.2.1]:1"), true},
+		{"two addresses of one /64", at("[2001:db8::1]:1"), at("[2001:db8::ffff:1]:1"), true},
+		{"two networks of IPv6", at("[2001:db8:0:1::1]:1"), at("[2001:db8:0:2::1]:1"), false},
+		{"one user", user(1000), user(1000), true},
+		{"two users", user(1000), user(1001), false},
+		{"a principal wherever it comes from", named("mtls", "192.0.2.1:1"), named("mtls", "192.0.2.2:1"), true},
+		{"a principal of another domain", named("mtls", "192.0.2.1:1"), named("hmac", "192.0.2.1:1"), false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			policy := must[*socket.ConnectionPolicy](t)(socket.NewConnectionPolicy(socket.PolicyOptions{PerPeer: 1}))
+			first := &vgirpc.Admission{Peer: tt.one}
+			if err := policy.Admit(t.Context(), first); err != nil {
+				t.Fatal(err)
+			}
+			if err := policy.Admit(t.Context(), &vgirpc.Admission{Peer: tt.other}); (err != nil) != tt.same {
+				t.Errorf("the other one: %v", err)
+			}
+			first.End()
+			if err := policy.Admit(t.Context(), &vgirpc.Admission{Peer: tt.one}); err != nil {
+				t.Errorf("when the first one is gone: %v", err)
+			}
+		})
+	}
+}
+
 // caller is a Python client that prints how a call ends.
 const caller = `
 import json, sys, time

@@ -535,3 +535,31 @@ func TestAnAddressThatIsTakenIsAnError(t *testing.T) {
 		t.Error("a store without a URL starts")
 	}
 }
+
+func TestAStoreOnEveryAddressHasToBeToldItsOwn(t *testing.T) {
+	for _, tt := range []struct {
+		name, address, base, want string // the URLs' beginning, or part of the error
+	}{
+		{"every address", ":0", "", "BaseURL (--storage-base-url)"},
+		{"every address of IPv4", "0.0.0.0:0", "", "BaseURL (--storage-base-url)"},
+		{"every address of IPv6", "[::]:0", "", "BaseURL (--storage-base-url)"},
+		{"every address, by a name", ":0", "https://store.test/base", "https://store.test/base/out/"},
+		{"one address", "127.0.0.1:0", "", "http://127.0.0.1:"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s, err := Start(tt.address, Options{URL: "mem://", BaseURL: tt.base})
+			var got string
+			if err != nil {
+				got = err.Error()
+			} else {
+				got = upload(t, s, "x")
+				if err := s.Close(); err != nil {
+					t.Error(err)
+				}
+			}
+			if !strings.Contains(got, tt.want) || (err == nil) != strings.HasPrefix(tt.want, "http") {
+				t.Errorf("got %s, want %s", got, tt.want)
+			}
+		})
+	}
+}

@@ -29,7 +29,7 @@ type Options struct {
 	URL string
 	// BaseURL is what the store's URLs begin with, "http://host:port" or with a
 	// path, as those who fetch reach the handler. [Start] has its listener's
-	// address when it is empty.
+	// address when it is empty, and needs it where that is every address.
 	BaseURL string
 	// Key seals the URLs, in 32 bytes or more. A random one when nil, with which
 	// no URL outlives the process.

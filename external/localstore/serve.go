@@ -28,14 +28,22 @@ const (
 // maxConns is how many connections the listener of Start has at once.
 const maxConns = 1024
 
+// errAnyAddress: such URLs would lead each client to its own machine.
+var errAnyAddress = errors.New("localstore: option BaseURL (--storage-base-url) is missing: " +
+	"the store listens on all addresses, and none of them is where others reach it; set it, or listen on one address")
+
 // Start returns a Store that serves itself at an address such as "127.0.0.1:0",
-// until it is closed.
+// until it is closed. It fails when that is every address of the machine, such as
+// ":8080", and Options.BaseURL does not say at which one others reach it.
 func Start(address string, opts Options) (*Store, error) {
 	l, err := net.Listen("tcp", address) //nolint:noctx // a look-up of the operator's own address
 	if err != nil {
 		return nil, err
 	}
 	if opts.BaseURL == "" {
+		if from, ok := l.Addr().(*net.TCPAddr); ok && from.IP.IsUnspecified() {
+			return nil, errors.Join(errAnyAddress, l.Close())
+		}
 		opts.BaseURL = "http://" + l.Addr().String()
 	}
 	s, err := New(opts)

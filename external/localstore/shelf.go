@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -24,7 +25,8 @@ type shelf interface {
 	// open fails with fs.ErrNotExist when there is no such object.
 	open(key string) (content, error)
 	// sweep removes objects that are older than a time, and what was never
-	// committed, and says what is left.
+	// committed, and says what is left, with an error as well: what cannot be
+	// removed is left, and where it cannot look there is as much as there was.
 	sweep(before time.Time) (left count, err error)
 	close() error
 }
@@ -45,6 +47,8 @@ type content struct {
 
 // A count is of objects.
 type count struct{ objects, bytes int64 }
+
+func (c count) plus(d count) count { return count{c.objects + d.objects, c.bytes + d.bytes} }
 
 // memory is the shelf of mem://.
 type memory struct {
@@ -124,7 +128,7 @@ func (m *memory) sweep(before time.Time) (left count, err error) {
 		case o.created.Before(before):
 			delete(m.objects, key)
 		case o.committed: // others are still counted by whoever writes them
-			left.objects, left.bytes = left.objects+1, left.bytes+int64(len(o.data))
+			left = left.plus(count{1, int64(len(o.data))})
 		}
 	}
 	return left, nil
@@ -139,7 +143,14 @@ func (m *memory) close() error {
 
 // directory is the shelf of file://. An object is a file at its key, with the
 // suffix of its encoding; a draft has a suffix of its own.
-type directory struct{ root *os.Root }
+type directory struct {
+	root   *os.Root
+	tree   fs.FS              // of root
+	remove func(string) error // a file below root
+
+	mu    sync.Mutex
+	known map[string]count // what is in which directory, as of the last sweep that could look, and committed since
+}
 
 // Suffixes of files.
 const suffixDraft = ".part"
@@ -154,7 +165,7 @@ func openDirectory(name string) (*directory, error) {
 	if err != nil {
 		return nil, fmt.Errorf("localstore: %w", err)
 	}
-	return &directory{root}, nil
+	return &directory{root: root, tree: root.FS(), remove: root.Remove, known: map[string]count{}}, nil
 }
 
 func (d *directory) create(key string) (draft, error) {
@@ -166,7 +177,7 @@ func (d *directory) create(key string) (draft, error) {
 	if err != nil {
 		return nil, err
 	}
-	draft := &fileDraft{root: d.root, name: name, File: f}
+	draft := &fileDraft{shelf: d, key: key, name: name, File: f}
 	// Whoever wrote it before had removed its draft by then.
 	if old, err := d.open(key); !errors.Is(err, fs.ErrNotExist) {
 		draft.abort()
@@ -181,8 +192,17 @@ func (d *directory) create(key string) (draft, error) {
 // fileDraft is a file that is being written.
 type fileDraft struct {
 	*os.File
-	root *os.Root
-	name string
+	shelf *directory
+	key   string
+	name  string // the key's, of a file
+	bytes int64
+}
+
+// Write writes to the file, and counts.
+func (f *fileDraft) Write(p []byte) (int, error) {
+	n, err := f.File.Write(p)
+	f.bytes += int64(n)
+	return n, err
 }
 
 func (f *fileDraft) commit(contentEncoding string) error {
@@ -191,15 +211,21 @@ func (f *fileDraft) commit(contentEncoding string) error {
 	if err == nil && !ok {
 		err = fmt.Errorf("localstore: no suffix for the encoding %q", contentEncoding)
 	}
-	if err == nil {
-		err = f.root.Rename(f.name+suffixDraft, f.name+suffix)
+	if err != nil {
+		return err
+	}
+	f.shelf.mu.Lock()
+	defer f.shelf.mu.Unlock()
+	if err = f.shelf.root.Rename(f.name+suffixDraft, f.name+suffix); err == nil {
+		day := path.Dir(f.key)
+		f.shelf.known[day] = f.shelf.known[day].plus(count{1, f.bytes})
 	}
 	return err
 }
 
 func (f *fileDraft) abort() {
 	_ = f.Close()
-	_ = f.root.Remove(f.name + suffixDraft)
+	_ = f.shelf.root.Remove(f.name + suffixDraft)
 }
 
 func (d *directory) open(key string) (content, error) {
@@ -227,39 +253,77 @@ func (d *directory) open(key string) (content, error) {
 
 // sweep looks at files that this package could have written, and at no others.
 func (d *directory) sweep(before time.Time) (left count, err error) {
-	var failed error
-	err = fs.WalkDir(d.root.FS(), ".", func(name string, entry fs.DirEntry, err error) error {
-		switch {
-		case errors.Is(err, fs.ErrNotExist): // another process was faster
-			return nil
-		case err != nil:
-			failed = err
-			return nil //nolint:nilerr // the rest is swept all the same
-		case entry.IsDir():
-			if name != "." && !ourDirectory(name) {
-				return fs.SkipDir
-			}
-			return nil
-		case !ourFile(name):
-			return nil
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	w := walk{directory: d, before: before, found: map[string]count{}}
+	err = fs.WalkDir(d.tree, ".", w.visit)
+	for name, known := range d.known {
+		if w.missed(name) {
+			found := w.found[name]
+			w.found[name] = count{max(known.objects, found.objects), max(known.bytes, found.bytes)}
 		}
-		info, err := entry.Info()
-		if err != nil {
-			return nil //nolint:nilerr // it is gone
-		}
-		if !info.ModTime().Before(before) {
-			if path.Ext(name) != suffixDraft { // a draft is counted by whoever writes it
-				left.objects, left.bytes = left.objects+1, left.bytes+info.Size()
-			}
-			return nil
-		}
-		if err := d.root.Remove(filepath.FromSlash(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			failed = err
+	}
+	d.known = w.found
+	for _, c := range d.known {
+		left = left.plus(c)
+	}
+	d.prune(before)
+	return left, errors.Join(err, w.failed)
+}
+
+// A walk is a sweep through a directory.
+type walk struct {
+	*directory
+	before time.Time
+	found  map[string]count // by directory: what stays
+	unread []string         // directories of which something could not be seen
+	failed error            // the last one
+}
+
+// visit is for [fs.WalkDir]. Whatever goes wrong, the rest is swept all the same.
+func (w *walk) visit(name string, entry fs.DirEntry, err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist): // another process was faster
+		return nil
+	case err != nil:
+		w.unread, w.failed = append(w.unread, name), err
+		return nil //nolint:nilerr // it is kept
+	case entry.IsDir():
+		if name != "." && !ourDirectory(name) {
+			return fs.SkipDir
 		}
 		return nil
+	case !ourFile(name):
+		return nil
+	}
+	info, err := entry.Info()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		w.unread, w.failed = append(w.unread, path.Dir(name)), err
+		return nil //nolint:nilerr // it is kept
+	}
+	switch {
+	case info.ModTime().Before(w.before):
+		err := w.remove(filepath.FromSlash(name))
+		if err == nil || errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		w.failed = err
+	case path.Ext(name) == suffixDraft: // whoever writes it counts it
+		return nil
+	}
+	day := path.Dir(name)
+	w.found[day] = w.found[day].plus(count{1, info.Size()})
+	return nil
+}
+
+// missed reports whether something of a directory could not be seen.
+func (w *walk) missed(name string) bool {
+	return slices.ContainsFunc(w.unread, func(above string) bool {
+		return above == "." || name == above || strings.HasPrefix(name, above+"/")
 	})
-	d.prune(before)
-	return left, errors.Join(err, failed)
 }
 
 // prune removes the directories of days that are over, if they are empty.

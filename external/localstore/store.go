@@ -155,10 +155,8 @@ func (s *Store) sweepUntilClosed() {
 func (s *Store) sweep(now time.Time) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	left, err := s.shelf.sweep(now.Add(-s.opts.TTL - time.Second))
-	if err == nil {
-		s.stored = left
-	}
+	var err error
+	s.stored, err = s.shelf.sweep(now.Add(-s.opts.TTL - time.Second))
 	return err
 }
 
@@ -218,7 +216,7 @@ func (w *writer) commit(contentEncoding string) error {
 	s.mu.Lock()
 	err := w.draft.commit(contentEncoding)
 	if err == nil {
-		s.stored.objects, s.stored.bytes = s.stored.objects+1, s.stored.bytes+w.bytes
+		s.stored = s.stored.plus(count{1, w.bytes})
 	}
 	s.drafts.objects, s.drafts.bytes = s.drafts.objects-1, s.drafts.bytes-w.bytes
 	s.mu.Unlock()

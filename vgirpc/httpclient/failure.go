@@ -16,6 +16,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/vgirpc/vgirpc-go/vgirpc"
+	"github.com/vgirpc/vgirpc-go/wire"
 )
 
 // How much of a body that is not ours is read, and how much of it is shown.
@@ -131,7 +132,7 @@ func statusError(resp *http.Response, text string, now time.Time) error {
 	if location := resp.Header.Get("Location"); location != "" && resp.StatusCode/100 == 3 {
 		text = "redirects are not followed: the base URL may have moved"
 	}
-	cause := &StatusError{Status: resp.StatusCode, ContentType: clip(resp.Header.Get(headerContentType), 100), Excerpt: text}
+	cause := &StatusError{Status: resp.StatusCode, ContentType: wire.Clip(resp.Header.Get(headerContentType), 100), Excerpt: text}
 	e := &vgirpc.Error{
 		Code: statusCode(resp.StatusCode), Type: "HTTPError", Message: cause.Error(),
 		RequestID: responseID(resp), Cause: cause,
@@ -217,18 +218,7 @@ func clean(s string) string {
 		}
 		return r
 	}, s)
-	return clip(strings.Join(strings.Fields(s), " "), maxExcerpt)
-}
-
-// clip shortens s to n bytes, between two runes.
-func clip(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	for n > 0 && !utf8.RuneStart(s[n]) {
-		n--
-	}
-	return s[:n] + "…"
+	return wire.Clip(strings.Join(strings.Fields(s), " "), maxExcerpt)
 }
 
 // protocolError reports what a server must not send.

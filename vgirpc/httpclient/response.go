@@ -145,7 +145,7 @@ func (r *reply) decode(coding string) error {
 		err = r.gzip.Reset(r.src.r)
 		r.src.r = r.gzip
 	default:
-		return protocolError(nil, "the response has the content coding %q", clip(coding, 40))
+		return protocolError(nil, "the response has the content coding %q", wire.Clip(coding, 40))
 	}
 	if err != nil {
 		return r.unreadable(err)

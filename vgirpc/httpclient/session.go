@@ -60,7 +60,7 @@ func (t *Transport) Resume(token string, echo map[string]string) (*Session, erro
 	for name, value := range echo {
 		canonical := textproto.CanonicalMIMEHeaderKey(name)
 		if !t.mayEcho(canonical, value) {
-			return nil, vgirpc.Errorf(vgirpc.InvalidArgument, "a session cannot send the header %q", clip(name, 60))
+			return nil, vgirpc.Errorf(vgirpc.InvalidArgument, "a session cannot send the header %q", wire.Clip(name, 60))
 		}
 		s.echo[canonical] = value
 	}
@@ -199,7 +199,7 @@ func (t *Transport) echoes(h http.Header) map[string]string {
 		}
 		name = textproto.CanonicalMIMEHeaderKey(name)
 		if len(out) == maxEchoHeaders || !t.mayEcho(name, values[0]) {
-			t.opts.Logger.Debug("an echo header of the server is ignored", "name", clip(name, 60))
+			t.opts.Logger.Debug("an echo header of the server is ignored", "name", wire.Clip(name, 60))
 			continue
 		}
 		out[name] = values[0]

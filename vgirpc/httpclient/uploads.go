@@ -43,7 +43,7 @@ func (u *Uploads) validate() error {
 		p, err := url.Parse(o)
 		if err != nil || (p.Scheme != "http" && p.Scheme != "https") || p.Hostname() == "" ||
 			strings.Contains(p.Host, "*") || o != p.Scheme+"://"+p.Host {
-			return vgirpc.Errorf(vgirpc.InvalidArgument, "httpclient: Uploads has the origin %q: want scheme://host, scheme://host:port or %s", clip(o, 60), anyHTTPS)
+			return vgirpc.Errorf(vgirpc.InvalidArgument, "httpclient: Uploads has the origin %q: want scheme://host, scheme://host:port or %s", wire.Clip(o, 60), anyHTTPS)
 		}
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 
 	"github.com/apache/arrow-go/v18/arrow"
 
+	"github.com/vgirpc/vgirpc-go/wire"
 	"github.com/vgirpc/vgirpc-go/wire/schemacmp"
 )
 
@@ -75,7 +76,7 @@ type ValueError struct {
 // Error names the field, the row and the types.
 func (e *ValueError) Error() string {
 	return fmt.Sprintf("Input value mismatch: field %q, row %d: the value %s (%s to %s)",
-		clipName(e.Field), e.Row, e.Reason, schemacmp.TypeString(e.Received), schemacmp.TypeString(e.Expected))
+		wire.Clip(e.Field, 200), e.Row, e.Reason, schemacmp.TypeString(e.Received), schemacmp.TypeString(e.Expected))
 }
 
 // The reasons of a ValueError.
@@ -95,13 +96,4 @@ func below(name string, err *ValueError) *ValueError {
 	}
 	err.Field = name
 	return err
-}
-
-// clipName cuts a path that a client may have made long.
-func clipName(name string) string {
-	const most = 200
-	if len(name) <= most {
-		return name
-	}
-	return name[:most] + "…"
 }

@@ -151,16 +151,7 @@ func (v *enum) get(p unsafe.Pointer) (int, bool) {
 }
 
 func (v *enum) unknown(row int) error {
-	return valueErrorf(row, "not one of the names %s", clip(strings.Join(v.names, ", ")))
-}
-
-// clip cuts a list of names for an error message.
-func clip(s string) string {
-	const most = 300
-	if len(s) <= most {
-		return s
-	}
-	return strings.ToValidUTF8(s[:most], "") + "…"
+	return valueErrorf(row, "not one of the names %s", wire.Clip(strings.Join(v.names, ", "), 300))
 }
 
 func (v *enum) encode(e *Encoder, c *wire.Column, s source) error {

@@ -23,7 +23,8 @@
 // connections over byte streams (vgi_rpc_connections_open,
 // vgi_rpc_connections_total), bytes of messages in memory
 // (vgi_rpc_memory_bytes), lost records of the access log
-// (vgi_rpc_access_log_dropped_total), transfers to and from external storage
+// (vgi_rpc_access_log_dropped_total), records that the request log left out
+// (vgi_rpc_request_log_suppressed_total), transfers to and from external storage
 // (vgi_rpc_external_uploads_total and vgi_rpc_external_fetches_total with the
 // label result, "ok" or "failed", vgi_rpc_external_uploaded_bytes_total,
 // vgi_rpc_external_fetched_bytes_total), and what other options report (worker.Measure):

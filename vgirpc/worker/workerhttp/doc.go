@@ -44,6 +44,7 @@
 //	                            callers in with them
 //	--grant-keys-file PATH      a file of those keys
 //	--grant-audience AUDIENCE, --grant-max-ttl-seconds SECONDS  of the grants
+//	--grant-domain DOMAIN       whose callers alone get them; may be repeated
 //	--challenge TEXT            of the WWW-Authenticate header of refusals
 //	--proxy-auth-header NAME    that a proxy has to add; may be repeated
 //	--forwarded-by NETWORK      of proxies whose X-Forwarded-For is believed; may be repeated

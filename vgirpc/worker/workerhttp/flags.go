@@ -25,6 +25,7 @@ type given struct {
 	origins    []string
 	keys       []string
 	grants     [3]string         // as grantFlags
+	domains    []string          // of callers who get them
 	sticky     httpserver.Sticky // begins as the program's
 	echo       []string
 	noSticky   bool
@@ -110,6 +111,7 @@ func (o *option) addCallers(flags *pflag.FlagSet) {
 	worker.Secret(flags, "grant-keys")
 	flags.StringVar(&o.grants[1], "grant-audience", "", "`AUDIENCE` of the grants")
 	flags.StringVar(&o.grants[2], "grant-max-ttl-seconds", "", "let grants last for `SECONDS` at most")
+	flags.StringArrayVar(&o.domains, "grant-domain", nil, "mint grants for callers of the `DOMAIN` alone, such as the URL of an issuer; may be repeated")
 	flags.StringVar(&h.Challenge, "challenge", h.Challenge, "`TEXT` of the WWW-Authenticate header of HTTP refusals")
 	flags.StringArrayVar(&h.ProxyAuthHeaders, "proxy-auth-header", h.ProxyAuthHeaders,
 		"tell refused HTTP callers that a proxy has to add the header `NAME`; may be repeated")

@@ -270,10 +270,16 @@ func (o *option) applyKeys(h *httpserver.Options) error {
 // when there are keys.
 func (o *option) applyGrants(s *vgirpc.Server, h *httpserver.Options) error {
 	keys, configured, err := grant.FromEnv(func(name string) string { return o.grants[grantFlags[name]] })
-	if err != nil || !configured {
+	if err != nil {
 		return err
 	}
-	id, err := identity.Host(s, identity.Options{Grants: keys})
+	if !configured {
+		if len(o.domains) > 0 {
+			return errors.New("--grant-domain: no grants are minted without --grant-keys")
+		}
+		return nil
+	}
+	id, err := identity.Host(s, identity.Options{Grants: keys, Domains: identity.Domains{Grants: o.domains}})
 	if err != nil {
 		return err
 	}
