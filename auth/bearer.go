@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -128,10 +127,8 @@ func entryOf(t BearerToken) (bearerEntry, error) {
 		t.Domain = defaultBearerDomain
 	}
 	return bearerEntry{
-		digest: sha256.Sum256([]byte(t.Token)),
-		identity: vgirpc.Identity{
-			Principal: t.Principal, Domain: t.Domain, Authenticated: true, Claims: maps.Clone(t.Claims),
-		},
+		digest:   sha256.Sum256([]byte(t.Token)),
+		identity: vgirpc.Identity{Principal: t.Principal, Domain: t.Domain, Authenticated: true, Claims: t.Claims}.Clone(),
 	}, nil
 }
 
@@ -169,9 +166,7 @@ func (b *Bearer) Authenticate(r *http.Request) (vgirpc.Identity, error) {
 	if found < 0 {
 		return vgirpc.Identity{}, &Failure{Reason: InvalidCredential, Err: errors.New("unknown bearer token")}
 	}
-	id := entries[found].identity
-	id.Claims = maps.Clone(id.Claims)
-	return id, nil
+	return entries[found].identity.Clone(), nil
 }
 
 // TokenOf is the token of the request's one Authorization header (RFC 6750

@@ -1,5 +1,10 @@
 package vgirpc
 
+import (
+	"maps"
+	"slices"
+)
+
 // TransportKind names the transport that a call arrived on, coarsely.
 type TransportKind string
 
@@ -17,6 +22,41 @@ type Identity struct {
 	Domain        string // scheme or realm that vouches for the principal
 	Authenticated bool
 	Claims        map[string]any
+}
+
+// Clone returns the identity with claims of its own: lists, objects and texts in
+// lists as JSON and certificates have them ([]any, map[string]any, []string) are
+// copied as well. Authenticators that remember whom they accepted return clones.
+func (i Identity) Clone() Identity {
+	i.Claims = cloneClaims(i.Claims)
+	return i
+}
+
+func cloneClaims(claims map[string]any) map[string]any {
+	out := maps.Clone(claims)
+	for name, value := range claims {
+		switch value.(type) {
+		case []any, []string, map[string]any:
+			out[name] = cloneClaim(value)
+		}
+	}
+	return out
+}
+
+func cloneClaim(value any) any {
+	switch v := value.(type) {
+	case []string:
+		return slices.Clone(v)
+	case map[string]any:
+		return cloneClaims(v)
+	case []any:
+		out := slices.Clone(v)
+		for i := range out {
+			out[i] = cloneClaim(out[i])
+		}
+		return out
+	}
+	return value
 }
 
 // Peer is the other end of a connection or request.

@@ -165,7 +165,7 @@ func (a *Authenticator) Authenticate(r *http.Request) (vgirpc.Identity, error) {
 		return vgirpc.Identity{}, err
 	}
 	a.cache.put(digest, v)
-	return v.copy(), nil
+	return v.identity.Clone(), nil
 }
 
 // verify checks a token.

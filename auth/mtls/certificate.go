@@ -72,9 +72,6 @@ func (c *certificate) name(kind Name, trustDomains []string) (string, error) {
 	return names[0], nil
 }
 
-// listClaims are the claims that are lists: the alternative names of a certificate.
-var listClaims = [...]string{"uri", "dns"}
-
 // claims are what is told of a certificate, in the terms of docs/api/mtls.md.
 func (c *certificate) claims() map[string]any {
 	out := map[string]any{}
@@ -85,9 +82,9 @@ func (c *certificate) claims() map[string]any {
 			out[name] = text
 		}
 	}
-	for i, list := range [...][]string{c.uris, c.dns} {
+	for name, list := range map[string][]string{"uri": c.uris, "dns": c.dns} {
 		if len(list) > 0 {
-			out[listClaims[i]] = slices.Clone(list)
+			out[name] = slices.Clone(list)
 		}
 	}
 	if !c.notAfter.IsZero() {

@@ -3,7 +3,6 @@ package mtls
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -107,20 +106,7 @@ func (a *Authenticator) Authenticate(r *http.Request) (vgirpc.Identity, error) {
 		return vgirpc.Identity{}, refuse(auth.ExpiredCredential, "the certificate is outside its time")
 	}
 	a.remember(raw, known)
-	return known.copy(), nil
-}
-
-// copy is an identity whose claims belong to the caller, the lists in them
-// included.
-func (a *accepted) copy() vgirpc.Identity {
-	id := a.identity
-	id.Claims = maps.Clone(id.Claims)
-	for _, name := range listClaims {
-		if list, ok := id.Claims[name].([]string); ok {
-			id.Claims[name] = slices.Clone(list)
-		}
-	}
-	return id
+	return known.identity.Clone(), nil
 }
 
 // remember keeps what was made of the evidence.
