@@ -76,19 +76,21 @@ func timeout(value string) context.Context {
 }
 
 func TestTheServerKeepsTheCallersTime(t *testing.T) {
-	p, s := newPatient(t)
-	c := dialPatient(t, s)
-	_, err := p.wait.Call(timeout("20"), c, vgirpc.None{})
-	if vgirpc.CodeOf(err) != vgirpc.DeadlineExceeded || !vgirpc.IsRemote(err) {
-		t.Errorf("a call that takes too long: %v", err)
-	}
-	if left := <-p.left; left <= 0 || left > 20*time.Millisecond {
-		t.Errorf("the handler had %v", left)
-	}
-	if got, err := p.wait.Call(t.Context(), c, vgirpc.None{}); got != "no hurry" || err != nil {
-		t.Errorf("the next call: %q, %v", got, err)
-	}
-	<-p.left
+	synctest.Test(t, func(t *testing.T) {
+		p, s := newPatient(t)
+		c := dialPatient(t, s)
+		_, err := p.wait.Call(timeout("20"), c, vgirpc.None{})
+		if vgirpc.CodeOf(err) != vgirpc.DeadlineExceeded || !vgirpc.IsRemote(err) {
+			t.Errorf("a call that takes too long: %v", err)
+		}
+		if left := <-p.left; left != 20*time.Millisecond {
+			t.Errorf("the handler had %v", left)
+		}
+		if got, err := p.wait.Call(t.Context(), c, vgirpc.None{}); got != "no hurry" || err != nil {
+			t.Errorf("the next call: %q, %v", got, err)
+		}
+		<-p.left
+	})
 }
 
 func TestATimeThatIsNoneIsRefused(t *testing.T) {

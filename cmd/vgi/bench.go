@@ -223,7 +223,7 @@ const floorHealth = "HEAD health"
 // lacksOptions reports an answer that says so; a request that fails says nothing.
 func (p *httpProbe) lacksOptions(ctx context.Context) bool {
 	_, err := p.transportOptions(ctx)
-	refused, ok := errors.AsType[*refusedProbe](err)
+	refused, ok := errors.AsType[*probeError](err)
 	return ok && refused.status != http.StatusUnauthorized && refused.status != http.StatusTooManyRequests && refused.status/100 != 5
 }
 
@@ -235,7 +235,7 @@ func (p *httpProbe) askOptions(ctx context.Context) error {
 func (p *httpProbe) askHealth(ctx context.Context) error {
 	got, err := p.health(ctx, p.login)
 	if err == nil && got.status/100 != 2 {
-		err = &refusedProbe{got.status, got.header.Get("Content-Type")}
+		err = &probeError{got.status, got.header.Get("Content-Type")}
 	}
 	return err
 }

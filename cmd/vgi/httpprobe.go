@@ -125,17 +125,17 @@ func (p *httpProbe) call(ctx context.Context, path string, ask *wire.Batch, codi
 	return p.do(ctx, p.login, http.MethodPost, path, body.Bytes(), header)
 }
 
-// refusedProbe is an answer that is not the one that was asked for.
-type refusedProbe struct {
+// probeError is an answer that is not the one that was asked for.
+type probeError struct {
 	status int
 	media  string // the answer's Content-Type
 }
 
 // Error implements error.
-func (e *refusedProbe) Error() string { return fmt.Sprintf("HTTP %d, %q", e.status, e.media) }
+func (e *probeError) Error() string { return fmt.Sprintf("HTTP %d, %q", e.status, e.media) }
 
 // transportOptions asks for the transport's options. An answer that has none is a
-// *refusedProbe.
+// *probeError.
 func (p *httpProbe) transportOptions(ctx context.Context) (wire.Metadata, error) {
 	ask := vgirpc.CapabilityRequest()
 	got, err := p.call(ctx, wire.MethodTransport, &ask, "identity")
@@ -143,7 +143,7 @@ func (p *httpProbe) transportOptions(ctx context.Context) (wire.Metadata, error)
 		return nil, err
 	}
 	if media := got.header.Get("Content-Type"); got.status != http.StatusOK || media != contentTypeArrow {
-		return nil, &refusedProbe{got.status, media}
+		return nil, &probeError{got.status, media}
 	}
 	r := wire.NewReader(bytes.NewReader(got.body), wire.Limits{}, nil)
 	if _, err := r.NextStream(); err != nil {

@@ -9,16 +9,23 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vgirpc/vgirpc-go/vgirpc"
 	"github.com/vgirpc/vgirpc-go/vgirpc/launch"
 )
 
 func TestLaunchFindsOrStartsAWorker(t *testing.T) {
 	dir := filepath.Dir(socket(t))
-	first := vgi(t, "launch", "--state-dir", dir, "--idle-timeout", "1s", "--", os.Args[0])
+	first := vgi(t, "launch", "--state-dir", dir, "--idle-timeout", "10s", "--", os.Args[0])
 	if first.status != 0 || !strings.HasPrefix(first.out, "unix:"+dir) {
 		t.Fatalf("got %+v", first)
 	}
 	url := strings.TrimSpace(first.out)
+	// While somebody is connected, the worker does not end between two commands.
+	c, err := vgirpc.DialUnix(t.Context(), strings.TrimPrefix(url, "unix:"), vgirpc.ClientOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
 	if again := vgi(t, "launch", "--state-dir", dir, "--", os.Args[0]); again.out != first.out {
 		t.Errorf("another worker: %+v", again)
 	}

@@ -319,7 +319,7 @@ func TestFailedStarts(t *testing.T) {
 		{"a program that is not there is refused", "", launch.Options{Command: []string{"/no/such/program"}}, vgirpc.FailedPrecondition, "WorkerNotStarted", "/no/such/program"},
 		{"a worker that closes every connection is given up", "curt", launch.Options{}, vgirpc.Unavailable, "WorkerDied", "without an answer"},
 		{"a worker that ends with every connection is given up", "shy", launch.Options{}, vgirpc.Unavailable, "WorkerDied", "without an answer"},
-		{"a worker that listens and never answers is given up", "mute", launch.Options{StartTimeout: 2 * time.Second}, vgirpc.Unavailable, "WorkerSilent", "has not answered within 2s (StartTimeout)"},
+		{"a worker that listens and never answers is given up", "mute", launch.Options{StartTimeout: 10 * time.Second}, vgirpc.Unavailable, "WorkerSilent", "has not answered within 10s (StartTimeout)"},
 		{"what speaks otherwise is refused", "babble", launch.Options{}, vgirpc.FailedPrecondition, "ProtocolError", "does not speak vgi-rpc"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

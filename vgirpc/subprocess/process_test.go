@@ -384,7 +384,7 @@ func TestClosingEndsAWorker(t *testing.T) {
 		want       string // the exit status, "" for success
 	}{
 		{"that notices", "serve", patience, ""},
-		{"that must be asked", "lingering", 50 * time.Millisecond, "signal: terminated"},
+		{"that must be asked", "lingering", 2 * time.Second, "signal: terminated"},
 		{"that must be killed", "stubborn", 50 * time.Millisecond, "signal: killed"},
 		{"without mercy", "stubborn", -1, "signal: killed"},
 	} {

@@ -64,9 +64,14 @@ func MemoryLimit(s *vgirpc.Server, args []string, allowed func() (uint64, error)
 func SameAddress(is net.Addr, want string) bool { return sameAddress(is, want) }
 
 // RecallForTest takes a handover back that has just succeeded.
-func RecallForTest(hurry context.Context, process *os.Process, exited chan struct{}) <-chan struct{} {
+func RecallForTest(hurry context.Context, process *os.Process, exited <-chan struct{}) <-chan struct{} {
+	ended := make(chan struct{})
+	go func() {
+		<-exited
+		close(ended)
+	}()
 	w := &worker{setup: &Setup{}}
-	w.setup.sockets.successor = &successor{process: process, exited: exited}
+	w.setup.sockets.successor = &successor{process: process, exited: ended}
 	handover := make(chan error, 1)
 	handover <- nil
 	return w.recall(hurry, handover)

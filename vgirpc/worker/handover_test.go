@@ -7,8 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,72 +14,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vgirpc/vgirpc-go/internal/workertest"
 	"github.com/vgirpc/vgirpc-go/vgirpc"
 )
-
-// generations is a worker that is restarted by handovers.
-type generations struct {
-	*process
-	log string // of all of them
-	pid int    // of the last one
-}
-
-// startGenerations starts a worker whose successors write to the same log. The
-// last one is killed at the end of the test.
-func startGenerations(t *testing.T, args ...string) *generations {
-	t.Helper()
-	g := &generations{log: filepath.Join(t.TempDir(), "log")}
-	log, err := os.OpenFile(g.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = log.Close() }()
-	g.process = startWithStderr(t, command(args...), log)
-	g.pid = g.Process.Pid
-	t.Cleanup(func() {
-		_ = syscall.Kill(g.pid, syscall.SIGKILL)
-		if t.Failed() {
-			t.Logf("log of the workers:\n%s", g.said(t))
-		}
-	})
-	return g
-}
-
-func (g *generations) said(t *testing.T) string {
-	t.Helper()
-	text, err := os.ReadFile(g.log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
-}
-
-// await waits until the log has something n times.
-func (g *generations) await(t *testing.T, pattern string, n int) [][]string {
-	t.Helper()
-	re := regexp.MustCompile(pattern)
-	for end := time.Now().Add(60 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-		if found := re.FindAllStringSubmatch(g.said(t), -1); len(found) >= n {
-			return found
-		}
-	}
-	t.Fatalf("the log does not say %q %d times", pattern, n)
-	return nil
-}
-
-// restart hands over to another process, for the nth time.
-func (g *generations) restart(t *testing.T, n int) {
-	t.Helper()
-	if err := syscall.Kill(g.pid, syscall.SIGUSR2); err != nil {
-		t.Fatal(err)
-	}
-	found := g.await(t, `another process has taken over" pid=(\d+)`, n)
-	pid, err := strconv.Atoi(found[n-1][1])
-	if err != nil {
-		t.Fatal(err)
-	}
-	g.pid = pid
-}
 
 // load calls a worker in several ways, until it is stopped.
 type load struct {
@@ -132,13 +67,8 @@ func (l *load) connected(t *testing.T, announcement string) {
 
 // stranger connects for each call.
 func (l *load) stranger(announcement string) {
-	kind, address, _ := strings.Cut(announcement, ":")
 	l.repeat(func() error {
-		connect := vgirpc.DialUnix
-		if kind == "TCP" {
-			connect = vgirpc.DialTCP
-		}
-		c, err := connect(context.Background(), address, vgirpc.ClientOptions{})
+		c, err := connect(context.Background(), announcement)
 		if err != nil {
 			return fmt.Errorf("connecting: %w", err)
 		}
@@ -172,8 +102,8 @@ func TestARestartLosesNoCallAndNoConnection(t *testing.T) {
 	for mode, flags := range listeningModes(t) {
 		t.Run(mode, func(t *testing.T) {
 			const restarts = 5
-			g := startGenerations(t, flags...)
-			line := g.announcement(t)
+			g := start(t, flags...)
+			line := g.Announcement(t)
 			idle := dial(t, line) // says nothing until all is over
 			mustEcho(t, idle)
 			l := &load{stop: make(chan struct{}), served: map[int64]bool{}}
@@ -182,14 +112,14 @@ func TestARestartLosesNoCallAndNoConnection(t *testing.T) {
 				l.stranger(line)
 				l.reader(t, line)
 			}
-			for n := 1; n <= restarts; n++ {
+			for range restarts {
 				enough := l.calls.Load() + 200
-				for end := time.Now().Add(30 * time.Second); l.calls.Load() < enough && time.Now().Before(end); {
+				for end := time.Now().Add(workertest.Patience); l.calls.Load() < enough && time.Now().Before(end); {
 					time.Sleep(time.Millisecond)
 				}
-				g.restart(t, n)
+				g.Restart(t)
 			}
-			g.await(t, `msg=drained finished`, restarts)
+			g.SaysTimes(t, `msg=drained finished`, restarts)
 			mustEcho(t, idle)
 			close(l.stop)
 			l.all.Wait()
@@ -199,10 +129,10 @@ func TestARestartLosesNoCallAndNoConnection(t *testing.T) {
 			if len(l.served) < 3 {
 				t.Errorf("the connections saw %d processes", len(l.served))
 			}
-			if g.wait(t) != 0 {
+			if g.Wait(t) != 0 {
 				t.Error("the first process failed")
 			}
-			if said := g.said(t); strings.Contains(said, "cut=1") || strings.Contains(said, "level=ERROR") || strings.Contains(said, "level=WARN") {
+			if said := g.Said(); strings.Count(said, "cut=") != strings.Count(said, "cut=0 ") || strings.Contains(said, "level=ERROR") || strings.Contains(said, "level=WARN") {
 				t.Error("not all went well")
 			}
 			t.Logf("%d calls", l.calls.Load())
@@ -211,73 +141,94 @@ func TestARestartLosesNoCallAndNoConnection(t *testing.T) {
 				if err != nil || info.Mode().Perm() != 0o600 {
 					t.Errorf("the socket is %v, %v", info, err)
 				}
-				if err := syscall.Kill(g.pid, syscall.SIGTERM); err != nil {
-					t.Fatal(err)
-				}
-				g.await(t, `msg=drained finished`, restarts+1)
-				for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-					if _, err = os.Stat(flags[1]); errors.Is(err, fs.ErrNotExist) {
-						break
-					}
-				}
-				if !errors.Is(err, fs.ErrNotExist) {
-					t.Errorf("the last process leaves the socket behind: %v", err)
-				}
+				g.Signal(t, syscall.SIGTERM)
+				g.SaysTimes(t, `msg=drained finished`, restarts+1)
+				awaitGone(t, flags[1]) // the last process leaves nothing behind
 			}
 		})
 	}
 }
 
+// untilPassedOn calls over a connection that is idle until the process answers that has
+// taken over. The one before it answers for as long as it has not passed the
+// connection on.
+func untilPassedOn(t *testing.T, c *vgirpc.Client, p *workertest.Process) {
+	t.Helper()
+	for end := time.Now().Add(workertest.Patience); ; {
+		pid, err := who.Call(t.Context(), c, vgirpc.None{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if int(pid) == p.PID() {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("process %d answers, want %d", pid, p.PID())
+		}
+	}
+}
+
 func TestACallInProgressFinishesInTheOldProcess(t *testing.T) {
-	g := startGenerations(t, "--tcp", "0")
-	line := g.announcement(t)
-	answer := make(chan error, 1)
-	c := dial(t, line)
-	go func() {
-		_, err := nap.Call(context.Background(), c, napParams{Seconds: 0.5})
-		answer <- err
-	}()
-	g.await(t, "napping", 1)
-	old := g.pid
-	g.restart(t, 1)
-	if err := <-answer; err != nil {
-		t.Error(err)
-	}
+	g := start(t, "--tcp", "0", "--probe-drain", "10m")
+	c, idle := dial(t, g.Announcement(t)), dial(t, g.Announcement(t))
+	mustEcho(t, idle)
+	old := g.PID()
+	duringACall(t, c, func() {
+		g.Restart(t)
+		untilPassedOn(t, idle, g)
+	})
 	pid, err := who.Call(t.Context(), c, vgirpc.None{}) // over the same connection
-	if err != nil || int(pid) != g.pid || g.pid == old {
-		t.Errorf("process %d answers, %v: want %d, not %d", pid, err, g.pid, old)
+	if err != nil || int(pid) != g.PID() || g.PID() == old {
+		t.Errorf("process %d answers, %v: want %d, not %d", pid, err, g.PID(), old)
 	}
-	g.await(t, `msg=drained finished=1 cut=0`, 1)
+	g.SaysTimes(t, `msg=drained finished=1 cut=0 `, 1)
+}
+
+func TestWhoeverHasHandedOverStillDrainsAtTheFirstSignal(t *testing.T) {
+	g := start(t, "--tcp", "0", "--probe-drain", "10m")
+	c, idle := dial(t, g.Announcement(t)), dial(t, g.Announcement(t))
+	mustEcho(t, idle)
+	duringACall(t, c, func() {
+		g.Restart(t)
+		untilPassedOn(t, idle, g)
+		if err := g.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		g.SaysTimes(t, "stopping: calls in progress may finish", 1)
+	})
+	if status := g.Wait(t); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+	g.SaysTimes(t, `msg=drained finished=1 cut=0 `, 1)
+	mustEcho(t, idle) // which the new process has
 }
 
 func TestStandardInputAndOutputAreNotHandedOver(t *testing.T) {
-	p := start(t, command())
-	c := p.client(t)
+	p := start(t)
+	c := client(t, p)
 	mustEcho(t, c)
-	p.kill(t, syscall.SIGUSR2)
-	p.says(t, "standard input and output belong to one client")
+	p.Signal(t, syscall.SIGUSR2)
+	p.Says(t, "standard input and output belong to one client")
 	mustEcho(t, c)
 }
 
 func TestASuccessorThatFailsChangesNothing(t *testing.T) {
 	file := write(t, "worker.yaml", "log-level: info\n")
-	g := startGenerations(t, "--tcp", "0", "--config", file)
-	c := dial(t, g.announcement(t))
+	g := start(t, "--tcp", "0", "--config", file)
+	c := dial(t, g.Announcement(t))
 	if err := os.WriteFile(file, []byte("log-level: loud\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	g.kill(t, syscall.SIGUSR2)
-	g.await(t, "nothing was handed over", 1)
-	if pid, err := who.Call(t.Context(), c, vgirpc.None{}); err != nil || int(pid) != g.pid {
+	g.Signal(t, syscall.SIGUSR2)
+	g.SaysTimes(t, "nothing was handed over", 1)
+	if pid, err := who.Call(t.Context(), c, vgirpc.None{}); err != nil || int(pid) != g.PID() {
 		t.Errorf("process %d answers, %v", pid, err)
 	}
 	if err := os.WriteFile(file, []byte("log-level: info\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	g.restart(t, 1)
-	if pid, err := who.Call(t.Context(), c, vgirpc.None{}); err != nil || int(pid) != g.pid {
-		t.Errorf("process %d answers, %v: want %d", pid, err, g.pid)
-	}
+	g.Restart(t)
+	untilPassedOn(t, c, g)
 }
 
 func TestTheNewProcessIsWhatIsUnderTheNameByThen(t *testing.T) {
@@ -285,18 +236,10 @@ func TestTheNewProcessIsWhatIsUnderTheNameByThen(t *testing.T) {
 	if err := os.Symlink(os.Args[0], name); err != nil {
 		t.Fatal(err)
 	}
-	log := filepath.Join(t.TempDir(), "log")
-	f, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = f.Close() }()
-	cmd := command("--tcp", "0")
+	cmd := workertest.Command(nil, "--tcp", "0")
 	cmd.Path, cmd.Args[0] = name, name
-	g := &generations{process: startWithStderr(t, cmd, f), log: log}
-	g.pid = g.Process.Pid
-	t.Cleanup(func() { _ = syscall.Kill(g.pid, syscall.SIGKILL) })
-	c := dial(t, g.announcement(t))
+	g := workertest.Start(t, cmd)
+	c := dial(t, g.Announcement(t))
 
 	next := write(t, "next", "#!/bin/sh\necho the next version >&2\nexec '"+os.Args[0]+"' \"$@\"\n")
 	if err := os.Chmod(next, 0o700); err != nil {
@@ -305,8 +248,19 @@ func TestTheNewProcessIsWhatIsUnderTheNameByThen(t *testing.T) {
 	if err := os.Rename(next, name); err != nil {
 		t.Fatal(err)
 	}
-	g.restart(t, 1)
-	if pid, err := who.Call(t.Context(), c, vgirpc.None{}); err != nil || int(pid) != g.pid || !strings.Contains(g.said(t), "the next version") {
-		t.Errorf("process %d answers, %v; the log says\n%s", pid, err, g.said(t))
+	g.Restart(t)
+	untilPassedOn(t, c, g)
+	g.Says(t, "the next version")
+}
+
+// awaitGone waits until a file is not there any more.
+func awaitGone(t *testing.T, path string) {
+	t.Helper()
+	for end := time.Now().Add(workertest.Patience); ; time.Sleep(time.Millisecond) {
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+			return
+		} else if time.Now().After(end) {
+			t.Fatalf("%s is still there: %v", path, err)
+		}
 	}
 }

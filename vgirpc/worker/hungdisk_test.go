@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vgirpc/vgirpc-go/internal/workertest"
 	"github.com/vgirpc/vgirpc-go/vgirpc"
 	"github.com/vgirpc/vgirpc-go/vgirpc/worker"
 )
@@ -44,7 +45,7 @@ func within(t *testing.T, f func()) {
 	go func() { defer close(done); f() }()
 	select {
 	case <-done:
-	case <-time.After(20 * time.Second):
+	case <-time.After(workertest.Patience):
 		t.Fatal("it waits for the disk")
 	}
 }

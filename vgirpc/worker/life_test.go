@@ -16,6 +16,7 @@ import (
 	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/vgirpc/vgirpc-go/internal/workertest"
 	"github.com/vgirpc/vgirpc-go/vgirpc"
 	"github.com/vgirpc/vgirpc-go/vgirpc/worker"
 	"github.com/vgirpc/vgirpc-go/wire"
@@ -155,11 +156,11 @@ func TestAReloadTriesEverything(t *testing.T) {
 
 func TestSIGHUPReopensTheAccessLog(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "access.log")
-	p := start(t, command("--access-log", log))
-	c := p.client(t)
+	p := start(t, "--access-log", log)
+	c := client(t, p)
 	mustEcho(t, c)
 	// The record is written after the answer: it could be in either file otherwise.
-	for end := time.Now().Add(60 * time.Second); lines(t, log) == 0; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(workertest.Patience); lines(t, log) == 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("the access log stays empty")
 		}
@@ -167,11 +168,11 @@ func TestSIGHUPReopensTheAccessLog(t *testing.T) {
 	if err := os.Rename(log, log+".old"); err != nil {
 		t.Fatal(err)
 	}
-	p.kill(t, syscall.SIGHUP)
-	p.says(t, "msg=reloaded")
+	p.Signal(t, syscall.SIGHUP)
+	p.Says(t, "msg=reloaded")
 	mustEcho(t, c)
-	_ = p.stdin.Close()
-	if status := p.wait(t); status != 0 {
+	_ = p.Stdin.Close()
+	if status := p.Wait(t); status != 0 {
 		t.Errorf("exit status %d", status)
 	}
 	for _, path := range []string{log, log + ".old"} {
@@ -206,20 +207,17 @@ func TestCheckFindsWhatIsWrongWithoutServing(t *testing.T) {
 		{"a socket with a path that is too long", []string{"--unix", dir + strings.Repeat("/x", 60)}, "", "at most 107 bytes"},
 		{"a path that the environment sets", nil, "VGI_RPC_UNIX=/nowhere/s", "--unix is set by VGI_RPC_UNIX"},
 		{"a host that cannot be one", []string{"--tcp", "a b:1"}, "", "want a host"},
-		{"a method without a handler", nil, asWorker + "=incomplete", "unhandled"},
+		{"a method without a handler", nil, workertest.Role(incomplete), "unhandled"},
 		{"a limit that makes no sense", []string{"--max-files", "1000"}, "", "MaxFiles"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			cmd := command(append(tt.args, "--check")...)
-			cmd.Env = append(cmd.Env, tt.env)
+			cmd := workertest.Command([]string{tt.env}, append(tt.args, "--check")...)
 			if tt.want != "" {
-				if said := refused(t, 2, cmd); !strings.Contains(said, tt.want) {
-					t.Errorf("it says %q, not %q", said, tt.want)
-				}
+				workertest.Refused(t, 2, cmd, tt.want)
 				return
 			}
-			if out, err := cmd.Output(); err != nil || !strings.Contains(string(out), "makes sense") {
-				t.Errorf("%v: %q", err, out)
+			if end := workertest.Run(t, cmd); end.Status != 0 || !strings.Contains(end.Stdout, "makes sense") {
+				t.Errorf("%+v", end)
 			}
 		})
 	}
@@ -240,39 +238,37 @@ func listenedAt(t *testing.T) string {
 }
 
 func TestPrintConfigPrintsAndExits(t *testing.T) {
-	cmd := command("--print-config", "--tcp", "127.0.0.1:0")
-	cmd.Env = append(cmd.Env, "VGI_RPC_MAX_MESSAGE_BYTES=4096")
-	out, err := cmd.Output()
-	if err != nil || !strings.Contains(string(out), "\nmax-message-bytes: 4096 # VGI_RPC_MAX_MESSAGE_BYTES\n") ||
-		!strings.Contains(string(out), "\ntcp: \"127.0.0.1:0\" # --tcp\n") {
-		t.Errorf("%v:\n%s", err, out)
+	end := workertest.Run(t, workertest.Command([]string{"VGI_RPC_MAX_MESSAGE_BYTES=4096"}, "--print-config", "--tcp", "127.0.0.1:0"))
+	if end.Status != 0 || !strings.Contains(end.Stdout, "\nmax-message-bytes: 4096 # VGI_RPC_MAX_MESSAGE_BYTES\n") ||
+		!strings.Contains(end.Stdout, "\ntcp: \"127.0.0.1:0\" # --tcp\n") {
+		t.Errorf("%+v", end)
 	}
 }
 
 func TestTheEndIsToldInNumbers(t *testing.T) {
-	p := start(t, command("--tcp", "0", "--probe-drain", "200ms"))
-	line := p.announcement(t)
+	p := start(t, "--tcp", "0", "--probe-drain", "2s")
+	line := p.Announcement(t)
 	mustEcho(t, dial(t, line)) // a connection that waits is no call
 	for _, seconds := range []float64{0.05, 30} {
 		c := dial(t, line)
 		go func() { _, _ = nap.Call(context.Background(), c, napParams{Seconds: seconds, Deaf: seconds < 1}) }()
 	}
-	p.says(t, "napping\nnapping")
-	p.kill(t, syscall.SIGTERM)
-	if status := p.wait(t); status != 0 {
+	p.SaysTimes(t, `napping\n`, 2)
+	p.Signal(t, syscall.SIGTERM)
+	if status := p.Wait(t); status != 0 {
 		t.Errorf("exit status %d", status)
 	}
-	p.says(t, "cut=1")
+	p.Says(t, "cut=1 ")
 }
 
 func TestNewConnectionsAreServedDuringTheDrainDelay(t *testing.T) {
-	p := start(t, command("--tcp", "0", "--drain-delay", "600"))
-	line := p.announcement(t)
-	p.kill(t, syscall.SIGTERM)
-	p.says(t, "stopping")
+	p := start(t, "--tcp", "0", "--drain-delay", "600")
+	line := p.Announcement(t)
+	p.Signal(t, syscall.SIGTERM)
+	p.Says(t, "stopping")
 	mustEcho(t, dial(t, line))
-	p.kill(t, syscall.SIGTERM)
-	if status := p.wait(t); status != 143 {
+	p.Signal(t, syscall.SIGTERM)
+	if status := p.Wait(t); status != 143 {
 		t.Errorf("exit status %d", status)
 	}
 }
@@ -361,13 +357,13 @@ func TestTheServiceManagerIsToldAndItsSocketsAreUsed(t *testing.T) {
 			}
 			defer func() { _ = f.Close() }()
 			// The shell knows the number that the worker will have.
-			cmd := command("-c", `LISTEN_PID=$$ exec "$0" "$@"`, os.Args[0])
+			cmd := workertest.Command(nil, "-c", `LISTEN_PID=$$ exec "$0" "$@"`, os.Args[0])
 			cmd.Path, cmd.Args[0] = "/bin/sh", "sh"
 			cmd.Args = append(cmd.Args, tt.args(l.Addr().String())...)
 			cmd.Env = append(cmd.Env, "LISTEN_FDS=1", "NOTIFY_SOCKET="+manager.LocalAddr().String(), "WATCHDOG_USEC=20000")
 			cmd.ExtraFiles = []*os.File{f}
-			p := start(t, cmd)
-			line := p.announcement(t)
+			p := workertest.Start(t, cmd)
+			line := p.Announcement(t)
 			if want := strings.ToUpper(tt.network) + ":" + l.Addr().String(); line != want {
 				t.Errorf("announcement %q, want %q", line, want)
 			}
@@ -376,7 +372,7 @@ func TestTheServiceManagerIsToldAndItsSocketsAreUsed(t *testing.T) {
 				t.Helper()
 				buf := make([]byte, 1000)
 				for {
-					if err := manager.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+					if err := manager.SetReadDeadline(time.Now().Add(workertest.Patience)); err != nil {
 						t.Fatal(err)
 					}
 					n, err := manager.Read(buf)
@@ -390,15 +386,15 @@ func TestTheServiceManagerIsToldAndItsSocketsAreUsed(t *testing.T) {
 			}
 			hear("READY=1")
 			hear("WATCHDOG=1")
-			p.kill(t, syscall.SIGHUP)
+			p.Signal(t, syscall.SIGHUP)
 			if said := hear("RELOADING=1"); !strings.Contains(said, "\nMONOTONIC_USEC=") {
 				t.Errorf("%q has no time", said)
 			}
 			hear("READY=1")
-			p.kill(t, syscall.SIGUSR2)
+			p.Signal(t, syscall.SIGUSR2)
 			main := hear("MAINPID=")
 			next, err := strconv.Atoi(strings.TrimPrefix(main, "MAINPID="))
-			if err != nil || next == p.Process.Pid {
+			if err != nil || next == p.PID() {
 				t.Fatalf("%q, %v", main, err)
 			}
 			hear("WATCHDOG=1")
@@ -407,7 +403,7 @@ func TestTheServiceManagerIsToldAndItsSocketsAreUsed(t *testing.T) {
 				t.Fatal(err)
 			}
 			hear("STOPPING=1")
-			p.says(t, "cut=0")
+			p.SaysTimes(t, `finished=\d+ cut=0 `, 2) // both processes
 			if tt.network == "unix" {
 				if _, err := os.Stat(address); err != nil {
 					t.Errorf("the socket of the service manager is gone: %v", err)
@@ -432,24 +428,29 @@ func TestTheServiceManagerOfAnotherProcessHearsNothing(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer func() { _ = manager.Close() }()
-			cmd := command(tt.args...)
-			cmd.Env = append(cmd.Env, tt.env, "NOTIFY_SOCKET="+manager.LocalAddr().String(), "WATCHDOG_USEC=20000")
-			p := start(t, cmd)
+			p := workertest.Start(t, workertest.Command(
+				[]string{tt.env, "NOTIFY_SOCKET=" + manager.LocalAddr().String(), "WATCHDOG_USEC=20000"}, tt.args...))
 			if tt.args == nil {
-				mustEcho(t, p.client(t))
+				mustEcho(t, client(t, p))
 			} else {
-				mustEcho(t, dial(t, p.announcement(t)))
+				mustEcho(t, dial(t, p.Announcement(t)))
 			}
-			p.kill(t, syscall.SIGTERM)
-			if status := p.wait(t); status != 0 {
+			p.Signal(t, syscall.SIGTERM)
+			if status := p.Wait(t); status != 0 {
 				t.Errorf("exit status %d", status)
 			}
-			if err := manager.SetReadDeadline(time.Now().Add(10 * time.Millisecond)); err != nil {
+			raw, err := manager.SyscallConn()
+			if err != nil {
 				t.Fatal(err)
 			}
-			buf := make([]byte, 100)
-			if n, err := manager.Read(buf); err == nil { // what was sent is there by now
-				t.Errorf("it hears %q", buf[:n])
+			if err := raw.Read(func(fd uintptr) bool { // what was sent is there by now: it does not wait
+				buf := make([]byte, 100)
+				if n, err := syscall.Read(int(fd), buf); !errors.Is(err, syscall.EAGAIN) {
+					t.Errorf("it hears %q, %v", buf[:max(0, n)], err)
+				}
+				return true
+			}); err != nil {
+				t.Fatal(err)
 			}
 		})
 	}

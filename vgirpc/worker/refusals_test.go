@@ -70,8 +70,8 @@ type admitter struct{ vgirpc.Admitter }
 
 func TestAWorkerLogsConnectionsThatAreTooMany(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "request-{server_id}.jsonl")
-	p := start(t, command("--tcp", "0", "--rate-limit-address", "1/h", "--request-log", path))
-	address := strings.TrimPrefix(strings.TrimSpace(p.announcement(t)), "TCP:")
+	p := start(t, "--tcp", "0", "--rate-limit-address", "1/h", "--request-log", path)
+	address := p.Address(t)
 	codes := make([]vgirpc.Code, 2)
 	for i := range codes {
 		c, err := vgirpc.DialTCP(t.Context(), address, vgirpc.ClientOptions{})
@@ -86,8 +86,8 @@ func TestAWorkerLogsConnectionsThatAreTooMany(t *testing.T) {
 	if diff := cmp.Diff([]vgirpc.Code{"", vgirpc.ResourceExhausted}, codes); diff != "" {
 		t.Error(diff)
 	}
-	p.kill(t, syscall.SIGTERM)
-	if status := p.wait(t); status != 0 {
+	p.Signal(t, syscall.SIGTERM)
+	if status := p.Wait(t); status != 0 {
 		t.Errorf("exit status %d", status)
 	}
 	files, err := filepath.Glob(strings.ReplaceAll(path, "{server_id}", "*"))

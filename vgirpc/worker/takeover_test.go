@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -14,11 +13,11 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/vgirpc/vgirpc-go/internal/workertest"
 	"github.com/vgirpc/vgirpc-go/vgirpc"
 	"github.com/vgirpc/vgirpc-go/vgirpc/worker"
 )
@@ -61,19 +60,19 @@ func TestWhoIsToldToStopDuringAHandoverLeavesNobodyBehind(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			doors(t)
 			t.Setenv("GOMAXPROCS", "1") // so that the end of the handover is rather late
-			g := startGenerations(t, "--tcp", "0")
-			g.announcement(t)
+			g := start(t, "--tcp", "0")
+			g.Announcement(t)
 			says(t, "hold")
-			g.kill(t, syscall.SIGUSR2)
-			next, err := strconv.Atoi(g.await(t, `held as process (\d+)`, 1)[0][1])
+			g.Signal(t, syscall.SIGUSR2)
+			next, err := strconv.Atoi(g.SaysTimes(t, `held as process (\d+)`, 1)[1])
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer func() { _ = syscall.Kill(next, syscall.SIGKILL) }()
 			for range tt.times {
-				_ = g.Process.Signal(syscall.SIGTERM) // which fails when it has ended
+				_ = g.Cmd.Process.Signal(syscall.SIGTERM) // which fails when it has ended
 			}
-			if status := g.wait(t); !tt.status[status] {
+			if status := g.Wait(t); !tt.status[status] {
 				t.Errorf("exit status %d", status)
 			}
 			if err := syscall.Kill(next, 0); !errors.Is(err, syscall.ESRCH) {
@@ -93,21 +92,21 @@ func TestASuccessorThatServesAlreadyIsToldToStopToo(t *testing.T) {
 		{"or is ended when there is no time for that", true, -1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			p := start(t, command("--tcp", "0"))
-			c := dial(t, p.announcement(t))
+			p := start(t, "--tcp", "0")
+			c := dial(t, p.Announcement(t))
 			if tt.hurry {
 				go func() { _, _ = nap.Call(context.Background(), c, napParams{Seconds: 60, Deaf: true}) }()
-				p.says(t, "napping")
+				p.Says(t, "napping")
 			}
 			hurry, rush := context.WithCancel(t.Context())
 			defer rush()
-			gone := worker.RecallForTest(hurry, p.Process, p.exited)
-			p.says(t, "stopping")
+			gone := worker.RecallForTest(hurry, p.Cmd.Process, p.Exited())
+			p.Says(t, "stopping")
 			if tt.hurry {
 				rush()
 			}
 			<-gone
-			if status := p.wait(t); status != tt.status {
+			if status := p.Wait(t); status != tt.status {
 				t.Errorf("exit status %d", status)
 			}
 		})
@@ -136,15 +135,17 @@ func predecessor(t *testing.T) (ours *net.UnixConn, theirs *os.File) {
 func TestASuccessorDoesNotServeWithoutItsPredecessor(t *testing.T) {
 	const ended = "the process that was to be succeeded has ended"
 	t.Run("when that has ended before it began", func(t *testing.T) {
-		dead := command("--version")
-		if err := dead.Run(); err != nil {
-			t.Fatal(err)
-		}
-		cmd := command("--tcp", "0")
-		cmd.Env = append(cmd.Env, fmt.Sprintf("VGIRPC_HANDOVER=%d", dead.Process.Pid))
-		if said := refused(t, 1, cmd); !strings.Contains(said, ended) {
-			t.Errorf("it says %q", said)
-		}
+		dead := workertest.Command(nil, "--version")
+		workertest.Run(t, dead)
+		predecessor := fmt.Sprintf("VGIRPC_HANDOVER=%d", dead.Process.Pid)
+		workertest.Refused(t, 1, workertest.Command([]string{predecessor}, "--tcp", "0"), ended)
+	})
+
+	t.Run("when somebody else is its parent by now", func(t *testing.T) {
+		_, theirs := predecessor(t)
+		cmd := workertest.Command([]string{"VGIRPC_HANDOVER=1"}, "--tcp", "0") // which lives, as a number that is another's may
+		cmd.ExtraFiles = []*os.File{theirs}
+		workertest.Refused(t, 1, cmd, ended)
 	})
 
 	t.Run("when that has ended before it serves", func(t *testing.T) {
@@ -155,12 +156,9 @@ func TestASuccessorDoesNotServeWithoutItsPredecessor(t *testing.T) {
 		if err := ours.Close(); err != nil {
 			t.Fatal(err)
 		}
-		cmd := command("--tcp", "0")
-		cmd.Env = append(cmd.Env, fmt.Sprintf("VGIRPC_HANDOVER=%d", os.Getpid()))
+		cmd := workertest.Command([]string{fmt.Sprintf("VGIRPC_HANDOVER=%d", os.Getpid())}, "--tcp", "0")
 		cmd.ExtraFiles = []*os.File{theirs}
-		if said := refused(t, 1, cmd); !strings.Contains(said, ended) {
-			t.Errorf("it says %q", said)
-		}
+		workertest.Refused(t, 1, cmd, ended)
 	})
 }
 
@@ -169,12 +167,12 @@ func TestTheSocketsOfAWorkerArePredecessorsUntilItServes(t *testing.T) {
 	dir := t.TempDir()
 	main, beside := filepath.Join(dir, "main"), filepath.Join(dir, "beside")
 	file := write(t, "worker.yaml", "probe-socket: "+beside+"\n")
-	g := startGenerations(t, "--unix", main, "--config", file)
-	line := g.announcement(t)
+	g := start(t, "--unix", main, "--config", file)
+	line := g.Announcement(t)
 
 	says(t, "refuse")
-	g.kill(t, syscall.SIGUSR2)
-	g.await(t, "nothing was handed over", 1)
+	g.Signal(t, syscall.SIGUSR2)
+	g.SaysTimes(t, "nothing was handed over", 1)
 	for _, path := range []string{main, beside} {
 		if err := connects(t, path); err != nil {
 			t.Errorf("after a successor that failed: %v", err)
@@ -182,7 +180,7 @@ func TestTheSocketsOfAWorkerArePredecessorsUntilItServes(t *testing.T) {
 	}
 
 	says(t, "")
-	g.restart(t, 1)
+	g.Restart(t)
 	for _, path := range []string{main, beside} {
 		if err := connects(t, path); err != nil {
 			t.Errorf("after a successor that serves: %v", err)
@@ -192,7 +190,7 @@ func TestTheSocketsOfAWorkerArePredecessorsUntilItServes(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	g.restart(t, 2)
+	g.Restart(t)
 	awaitGone(t, beside) // the successor has no use for it
 	mustEcho(t, dial(t, line))
 }
@@ -200,26 +198,20 @@ func TestTheSocketsOfAWorkerArePredecessorsUntilItServes(t *testing.T) {
 func TestAConnectionIsPassedOnThroughAProcessThatWasSucceededItself(t *testing.T) {
 	for mode, flags := range listeningModes(t) {
 		t.Run(mode, func(t *testing.T) {
-			g := startGenerations(t, append(flags, "--probe-drain", "60s")...)
-			c := dial(t, g.announcement(t))
-			stream, err := count.Open(t.Context(), c, vgirpc.None{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, err := range stream.All() {
-				if err != nil {
-					t.Fatal(err)
-				}
-				g.restart(t, 1)
-				g.restart(t, 2)
+			g := start(t, append(flags, "--probe-drain", "10m")...)
+			c, idle := dial(t, g.Announcement(t)), dial(t, g.Announcement(t))
+			mustEcho(t, idle)
+			duringACall(t, c, func() {
+				g.Restart(t)
+				untilPassedOn(t, idle, g)
+				g.Restart(t)
 				// The first process still has the call; the second has closed its listener.
-				g.await(t, "msg=drained finished", 1)
-				break
+				g.SaysTimes(t, "msg=drained finished", 1)
+			})
+			if pid, err := who.Call(t.Context(), c, vgirpc.None{}); err != nil || int(pid) != g.PID() {
+				t.Errorf("process %d answers, %v: want %d", pid, err, g.PID())
 			}
-			if pid, err := who.Call(t.Context(), c, vgirpc.None{}); err != nil || int(pid) != g.pid {
-				t.Errorf("process %d answers, %v: want %d", pid, err, g.pid)
-			}
-			g.await(t, "msg=drained finished", 2)
+			g.SaysTimes(t, "msg=drained finished", 2)
 		})
 	}
 }
@@ -280,17 +272,5 @@ func TestAListenerOfAServiceManagerFitsTheAddressThatIsWanted(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
-	}
-}
-
-// awaitGone waits until a file is not there any more.
-func awaitGone(t *testing.T, path string) {
-	t.Helper()
-	for end := time.Now().Add(60 * time.Second); ; time.Sleep(time.Millisecond) {
-		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-			return
-		} else if time.Now().After(end) {
-			t.Fatalf("%s is still there: %v", path, err)
-		}
 	}
 }

@@ -1,43 +1,34 @@
 package worker_test
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/spf13/pflag"
 
+	"github.com/vgirpc/vgirpc-go/internal/workertest"
 	"github.com/vgirpc/vgirpc-go/vgirpc"
 	"github.com/vgirpc/vgirpc-go/vgirpc/worker"
 	"github.com/vgirpc/vgirpc-go/wire"
 )
 
-// asWorker names the environment variable that makes the test binary the worker
-// under test.
-const asWorker = "VGIRPC_TEST_WORKER"
+func TestMain(m *testing.M) { workertest.Main(m, workerMain) }
 
-func TestMain(m *testing.M) {
-	if os.Getenv(asWorker) != "" {
-		workerMain()
-	}
-	os.Exit(m.Run())
-}
+// incomplete is the role of a worker with a method that it has no handler for.
+const incomplete = "incomplete"
 
 type echoParams struct {
 	Text string `vgi:"text"`
@@ -69,7 +60,7 @@ func (c *counter) Produce(_ context.Context, out *vgirpc.Emitter[number]) error 
 
 // workerMain is what a user's main function looks like, but for a program that
 // prints where it must not.
-func workerMain() {
+func workerMain(role string) {
 	server, err := vgirpc.NewServer(vgirpc.ServerOptions{
 		Version: "9.8.7",
 		OnServeStart: func(context.Context, vgirpc.TransportKind) error {
@@ -100,7 +91,7 @@ func workerMain() {
 		}
 	})
 	vgirpc.HandleProducer(server, count, func(context.Context, vgirpc.None) (*counter, error) { return &counter{}, nil })
-	if os.Getenv(asWorker) == "incomplete" {
+	if role == incomplete {
 		vgirpc.NewUnary[vgirpc.None, string](contract, "unhandled")
 	}
 	worker.Main(server, &probe{})
@@ -157,134 +148,35 @@ func (o *probe) Apply(_ context.Context, setup *worker.Setup) error {
 	return setup.Server().Configure(func(opts *vgirpc.ServerOptions) { opts.Conns.DrainTimeout = o.drain })
 }
 
-// process is a worker under test.
-type process struct {
-	*exec.Cmd
-	stdin  io.WriteCloser
-	stdout *bufio.Reader
-	stderr lockedBuffer
-	exited chan struct{}
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
-
-func command(args ...string) *exec.Cmd {
-	cmd := exec.Command(os.Args[0], args...)
-	// The race detector lingers at the exit unless it is told not to.
-	cmd.Env = append(os.Environ(), asWorker+"=1", "GORACE=atexit_sleep_ms=0")
-	return cmd
-}
-
-// start starts a worker. It is killed at the end of the test.
-func start(t *testing.T, cmd *exec.Cmd) *process {
+// start starts the worker.
+func start(t *testing.T, args ...string) *workertest.Process {
 	t.Helper()
-	p := &process{Cmd: cmd, exited: make(chan struct{})}
-	out, in, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd.Stdout, cmd.Stderr = in, &p.stderr
-	if p.stdin, err = cmd.StdinPipe(); err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	_ = in.Close()
-	p.stdout = bufio.NewReader(out)
-	go func() {
-		_ = cmd.Wait()
-		close(p.exited)
-	}()
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		<-p.exited
-		_ = out.Close()
-		if t.Failed() {
-			t.Logf("standard error of the worker:\n%s", p.stderr.String())
-		}
-	})
-	return p
+	return workertest.Start(t, workertest.Command(nil, args...))
 }
 
-// announcement reads the one line on standard output.
-func (p *process) announcement(t *testing.T) string {
+// client calls the worker over its standard input and output.
+func client(t *testing.T, p *workertest.Process) *vgirpc.Client {
 	t.Helper()
-	line, err := p.stdout.ReadString('\n')
-	if err != nil {
-		t.Fatalf("no announcement: %q, %v", line, err)
-	}
-	return strings.TrimSuffix(line, "\n")
-}
-
-// wait waits for the worker's end and returns its exit status.
-func (p *process) wait(t *testing.T) int {
-	t.Helper()
-	select {
-	case <-p.exited:
-		return p.ProcessState.ExitCode()
-	case <-time.After(20 * time.Second):
-		t.Fatal("the worker did not end")
-		return -1
-	}
-}
-
-// says waits until the worker has written something to standard error.
-func (p *process) says(t *testing.T, text string) {
-	t.Helper()
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-		if strings.Contains(p.stderr.String(), text) {
-			return
-		}
-	}
-	t.Fatalf("the worker did not say %q", text)
-}
-
-func (p *process) kill(t *testing.T, sig syscall.Signal) {
-	t.Helper()
-	if err := p.Process.Signal(sig); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// stdio makes the two pipes of a worker a connection.
-type stdio struct {
-	io.Reader
-	io.WriteCloser
-}
-
-func (p *process) client(t *testing.T) *vgirpc.Client {
-	t.Helper()
-	c := vgirpc.NewClient(stdio{p.stdout, p.stdin}, vgirpc.ClientOptions{})
+	c := vgirpc.NewClient(p.Conn(), vgirpc.ClientOptions{})
 	t.Cleanup(func() { _ = c.Close() })
 	return c
 }
 
+// connect connects to what a worker has announced.
+func connect(ctx context.Context, announcement string) (*vgirpc.Client, error) {
+	kind, address, _ := strings.Cut(announcement, ":")
+	switch kind {
+	case "UNIX":
+		return vgirpc.DialUnix(ctx, address, vgirpc.ClientOptions{})
+	case "TCP":
+		return vgirpc.DialTCP(ctx, address, vgirpc.ClientOptions{})
+	}
+	return nil, fmt.Errorf("announcement %q", announcement)
+}
+
 func dial(t *testing.T, announcement string) *vgirpc.Client {
 	t.Helper()
-	kind, address, _ := strings.Cut(announcement, ":")
-	dialer := map[string]func(context.Context, string, vgirpc.ClientOptions) (*vgirpc.Client, error){
-		"UNIX": vgirpc.DialUnix, "TCP": vgirpc.DialTCP,
-	}[kind]
-	if dialer == nil {
-		t.Fatalf("announcement %q", announcement)
-	}
-	c, err := dialer(t.Context(), address, vgirpc.ClientOptions{})
+	c, err := connect(t.Context(), announcement)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -299,6 +191,51 @@ func mustEcho(t *testing.T, c *vgirpc.Client) {
 	}
 }
 
+// duringACall runs f while a call is in progress, which has to go on after it, as the
+// one that it was.
+func duringACall(t *testing.T, c *vgirpc.Client, f func()) {
+	t.Helper()
+	stream, err := count.Open(t.Context(), c, vgirpc.None{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := int64(0)
+	for rows, err := range stream.All() {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n++; rows[0].N != n {
+			t.Fatalf("number %d is %d", n, rows[0].N)
+		}
+		switch n {
+		case 1:
+			f()
+		case 5:
+			return
+		}
+	}
+	t.Error("the call has ended by itself")
+}
+
+// untilRefused connects and calls until the worker takes no calls any more.
+func untilRefused(t *testing.T, announcement string) {
+	t.Helper()
+	for end := time.Now().Add(workertest.Patience); ; {
+		c, err := connect(t.Context(), announcement)
+		if err != nil {
+			return
+		}
+		_, err = echo.Call(t.Context(), c, echoParams{"hello"})
+		_ = c.Close()
+		if err != nil {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatal("it still takes calls")
+		}
+	}
+}
+
 // listeningModes are the flags of the modes that announce themselves.
 func listeningModes(t *testing.T) map[string][]string {
 	t.Helper()
@@ -310,19 +247,19 @@ func listeningModes(t *testing.T) map[string][]string {
 
 func TestStdio(t *testing.T) {
 	t.Run("carries nothing but the protocol and ends with its input", func(t *testing.T) {
-		p := start(t, command())
-		mustEcho(t, p.client(t))
-		if err := p.stdin.Close(); err != nil {
+		p := start(t)
+		mustEcho(t, client(t, p))
+		if err := p.Stdin.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if status := p.wait(t); status != 0 {
+		if status := p.Wait(t); status != 0 {
 			t.Errorf("exit status %d", status)
 		}
-		if rest, _ := io.ReadAll(p.stdout); len(rest) > 0 {
+		if rest := p.Rest(t); rest != "" {
 			t.Errorf("left on standard output: %q", rest)
 		}
 		for _, stray := range []string{"stray print of OnServeStart", "stray print of a handler"} {
-			if !strings.Contains(p.stderr.String(), stray) {
+			if !strings.Contains(p.Said(), stray) {
 				t.Errorf("%q is not on standard error", stray)
 			}
 		}
@@ -330,51 +267,37 @@ func TestStdio(t *testing.T) {
 
 	for _, tt := range []struct {
 		name string
-		use  func(*testing.T, *process)
+		use  func(*testing.T, *workertest.Process)
 	}{
-		{"a signal ends a worker that was never called", func(t *testing.T, p *process) { t.Helper(); p.says(t, "OnServeStart") }},
-		{"a signal ends a worker that waits for a call", func(t *testing.T, p *process) { t.Helper(); mustEcho(t, p.client(t)) }},
+		{"a signal ends a worker that was never called", func(t *testing.T, p *workertest.Process) { t.Helper(); p.Says(t, "OnServeStart") }},
+		{"a signal ends a worker that waits for a call", func(t *testing.T, p *workertest.Process) { t.Helper(); mustEcho(t, client(t, p)) }},
 	} {
 		for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 			t.Run(tt.name+"/"+sig.String(), func(t *testing.T) {
-				p := start(t, command())
+				p := start(t, "--probe-drain", "10m")
 				tt.use(t, p)
-				began := time.Now()
-				p.kill(t, sig)
-				if status := p.wait(t); status != 0 {
+				p.Signal(t, sig)
+				if status := p.Wait(t); status != 0 { // long before the calls' time is over: there are none
 					t.Errorf("exit status %d", status)
-				}
-				if took := time.Since(began); took > 4*time.Second {
-					t.Errorf("it took %v although nothing was in progress", took)
 				}
 			})
 		}
 	}
 
 	t.Run("a signal lets the call in progress finish", func(t *testing.T) {
-		p := start(t, command())
-		c := p.client(t)
-		answer := make(chan error, 1)
-		go func() {
-			got, err := nap.Call(context.Background(), c, napParams{Seconds: 0.5})
-			if err == nil && got != "rested" {
-				err = fmt.Errorf("answer %q", got)
-			}
-			answer <- err
-		}()
-		p.says(t, "napping")
-		p.kill(t, syscall.SIGTERM)
-		if err := <-answer; err != nil {
-			t.Error(err)
-		}
-		if status := p.wait(t); status != 0 {
+		p := start(t, "--probe-drain", "10m")
+		duringACall(t, client(t, p), func() {
+			p.Signal(t, syscall.SIGTERM)
+			p.Says(t, "stopping")
+		})
+		if status := p.Wait(t); status != 0 {
 			t.Errorf("exit status %d", status)
 		}
 	})
 
 	t.Run("a stream that its caller leaves open is cut off at the deadline", func(t *testing.T) {
-		p := start(t, command("--probe-drain", "300ms"))
-		stream, err := count.Open(t.Context(), p.client(t), vgirpc.None{})
+		p := start(t, "--probe-drain", "300ms")
+		stream, err := count.Open(t.Context(), client(t, p), vgirpc.None{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -382,22 +305,22 @@ func TestStdio(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			p.kill(t, syscall.SIGTERM)
-			if status := p.wait(t); status != 0 {
+			p.Signal(t, syscall.SIGTERM)
+			if status := p.Wait(t); status != 0 {
 				t.Errorf("exit status %d", status)
 			}
 			break
 		}
-		p.says(t, "cut off")
+		p.Says(t, "cut off")
 	})
 
 	t.Run("an interrupted client leaves a worker that ends", func(t *testing.T) {
-		p := start(t, command())
-		if _, err := p.stdin.Write([]byte{0xff, 0xff, 0xff, 0xff, 0x10}); err != nil {
+		p := start(t)
+		if _, err := p.Stdin.Write([]byte{0xff, 0xff, 0xff, 0xff, 0x10}); err != nil {
 			t.Fatal(err)
 		}
-		_ = p.stdin.Close()
-		if status := p.wait(t); status != 1 {
+		_ = p.Stdin.Close()
+		if status := p.Wait(t); status != 1 {
 			t.Errorf("exit status %d, want 1: a request was lost", status)
 		}
 	})
@@ -407,8 +330,8 @@ func TestListening(t *testing.T) {
 	for mode, flags := range listeningModes(t) {
 		t.Run(mode, func(t *testing.T) {
 			t.Run("announces itself with one line and serves until a signal", func(t *testing.T) {
-				p := start(t, command(flags...))
-				line := p.announcement(t)
+				p := start(t, append(flags, "--probe-drain", "10m")...)
+				line := p.Announcement(t)
 				mustEcho(t, dial(t, line))
 				mustEcho(t, dial(t, line))
 				if mode == "unix" && line != "UNIX:"+flags[1] {
@@ -417,15 +340,11 @@ func TestListening(t *testing.T) {
 				if mode == "tcp" && !regexp.MustCompile(`^TCP:127\.0\.0\.1:[1-9][0-9]*$`).MatchString(line) {
 					t.Errorf("announcement %q", line)
 				}
-				began := time.Now()
-				p.kill(t, syscall.SIGTERM)
-				if status := p.wait(t); status != 0 {
+				p.Signal(t, syscall.SIGTERM)
+				if status := p.Wait(t); status != 0 { // likewise
 					t.Errorf("exit status %d", status)
 				}
-				if took := time.Since(began); took > 4*time.Second {
-					t.Errorf("it took %v although nothing was in progress", took)
-				}
-				if rest, _ := io.ReadAll(p.stdout); len(rest) > 0 {
+				if rest := p.Rest(t); rest != "" {
 					t.Errorf("more on standard output: %q", rest)
 				}
 				if _, err := os.Stat(flags[1]); mode == "unix" && !errors.Is(err, fs.ErrNotExist) {
@@ -434,39 +353,33 @@ func TestListening(t *testing.T) {
 			})
 
 			t.Run("a signal lets calls finish, takes no others, and runs the exit hooks", func(t *testing.T) {
-				p := start(t, command(flags...))
-				line := p.announcement(t)
-				c := dial(t, line)
-				answer := make(chan error, 1)
-				go func() {
-					_, err := nap.Call(context.Background(), c, napParams{Seconds: 0.5})
-					answer <- err
-				}()
-				p.says(t, "napping")
-				p.kill(t, syscall.SIGINT)
-				if err := <-answer; err != nil {
-					t.Error(err)
-				}
-				if status := p.wait(t); status != 0 {
+				p := start(t, append(flags, "--probe-drain", "10m")...)
+				line := p.Announcement(t)
+				duringACall(t, dial(t, line), func() {
+					p.Signal(t, syscall.SIGINT)
+					p.Says(t, "stopping")
+					untilRefused(t, line)
+				})
+				if status := p.Wait(t); status != 0 {
 					t.Errorf("exit status %d", status)
 				}
-				if !strings.HasSuffix(p.stderr.String(), "exit hook 2\nexit hook 1\n") {
+				if !strings.HasSuffix(p.Said(), "exit hook 2\nexit hook 1\n") {
 					t.Error("the exit hooks did not run, last one first")
 				}
 			})
 
 			t.Run("a call that outlasts the deadline is cut off", func(t *testing.T) {
 				for _, deaf := range []bool{false, true} {
-					p := start(t, command(append(flags, "--probe-drain", "200ms")...))
-					c := dial(t, p.announcement(t))
+					p := start(t, append(flags, "--probe-drain", "200ms")...)
+					c := dial(t, p.Announcement(t))
 					answer := make(chan error, 1)
 					go func() {
 						_, err := nap.Call(context.Background(), c, napParams{Seconds: 30, Deaf: deaf})
 						answer <- err
 					}()
-					p.says(t, "napping")
-					p.kill(t, syscall.SIGTERM)
-					if status := p.wait(t); status != 0 {
+					p.Says(t, "napping")
+					p.Signal(t, syscall.SIGTERM)
+					if status := p.Wait(t); status != 0 {
 						t.Errorf("exit status %d", status)
 					}
 					if err := <-answer; err == nil {
@@ -477,14 +390,14 @@ func TestListening(t *testing.T) {
 
 			for sig, want := range map[syscall.Signal]int{syscall.SIGINT: 130, syscall.SIGTERM: 143} {
 				t.Run("a second signal waits for nothing/"+sig.String(), func(t *testing.T) {
-					p := start(t, command(flags...))
-					c := dial(t, p.announcement(t))
+					p := start(t, flags...)
+					c := dial(t, p.Announcement(t))
 					go func() { _, _ = nap.Call(context.Background(), c, napParams{Seconds: 30, Deaf: true}) }()
-					p.says(t, "napping")
-					p.kill(t, syscall.SIGTERM)
-					p.says(t, "stopping")
-					p.kill(t, sig)
-					if status := p.wait(t); status != want {
+					p.Says(t, "napping")
+					p.Signal(t, syscall.SIGTERM)
+					p.Says(t, "stopping")
+					p.Signal(t, sig)
+					if status := p.Wait(t); status != want {
 						t.Errorf("exit status %d, want %d", status, want)
 					}
 				})
@@ -495,41 +408,17 @@ func TestListening(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				cmd := command(flags...)
-				cmd.Env = append(cmd.Env, "GOTRACEBACK=none")
-				p := startWithStderr(t, cmd, w)
+				cmd := workertest.Command([]string{"GOTRACEBACK=none"}, flags...)
+				cmd.Stderr = w
+				p := workertest.Start(t, cmd)
 				_ = w.Close()
-				line := p.announcement(t)
+				line := p.Announcement(t)
 				_ = r.Close()
 				mustEcho(t, dial(t, line)) // it prints
 				mustEcho(t, dial(t, line))
 			})
 		})
 	}
-}
-
-// startWithStderr starts a worker with a standard error of the caller's.
-func startWithStderr(t *testing.T, cmd *exec.Cmd, stderr *os.File) *process {
-	t.Helper()
-	p := &process{Cmd: cmd, exited: make(chan struct{})}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd.Stderr = stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	p.stdout = bufio.NewReader(out)
-	go func() {
-		_ = cmd.Wait()
-		close(p.exited)
-	}()
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		<-p.exited
-	})
-	return p
 }
 
 func TestFlags(t *testing.T) {
@@ -540,8 +429,8 @@ func TestFlags(t *testing.T) {
 			if mode != "" {
 				args = append(args, "--unix-mode", mode)
 			}
-			p := start(t, command(args...))
-			p.announcement(t)
+			p := start(t, args...)
+			p.Announcement(t)
 			info, err := os.Stat(path)
 			if err != nil {
 				t.Fatal(err)
@@ -549,46 +438,46 @@ func TestFlags(t *testing.T) {
 			if got := info.Mode().Perm(); got != want {
 				t.Errorf("mode %q gives %o", mode, got)
 			}
-			p.kill(t, syscall.SIGTERM)
-			p.wait(t)
+			p.Signal(t, syscall.SIGTERM)
+			p.Wait(t)
 		}
 	})
 
 	t.Run("--max-connections lets further connections wait", func(t *testing.T) {
-		p := start(t, command("--tcp", "0", "--max-connections", "1"))
-		line := p.announcement(t)
+		p := start(t, "--tcp", "0", "--max-connections", "1")
+		line := p.Announcement(t)
 		first := dial(t, line)
 		mustEcho(t, first)
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 		defer cancel()
-		if _, err := echo.Call(ctx, dial(t, line), echoParams{"x"}); err == nil {
-			t.Error("the second connection was served beside the first")
+		if _, err := echo.Call(ctx, dial(t, line), echoParams{"x"}); vgirpc.CodeOf(err) != vgirpc.DeadlineExceeded {
+			t.Errorf("the second connection beside the first: %v", err)
 		}
 		_ = first.Close()
 		mustEcho(t, dial(t, line))
 	})
 
 	t.Run("--idle-timeout ends a worker that nobody is connected to", func(t *testing.T) {
-		p := start(t, command("--tcp", "0", "--idle-timeout", "0.2"))
-		c := dial(t, p.announcement(t))
+		p := start(t, "--tcp", "0", "--idle-timeout", "2")
+		c := dial(t, p.Announcement(t))
 		mustEcho(t, c)
-		time.Sleep(400 * time.Millisecond)
-		mustEcho(t, c) // a silent connection is still a connection
+		time.Sleep(3 * time.Second) // of the worker's own clock, which no test can hold
+		mustEcho(t, c)              // a silent connection is still a connection
 		_ = c.Close()
-		if status := p.wait(t); status != 0 {
+		if status := p.Wait(t); status != 0 {
 			t.Errorf("exit status %d", status)
 		}
 	})
 
 	t.Run("--access-log writes a record for each call, before the next one is answered", func(t *testing.T) {
 		dir := t.TempDir()
-		p := start(t, command("--access-log", filepath.Join(dir, "access-{pid}.jsonl")))
-		c := p.client(t)
+		p := start(t, "--access-log", filepath.Join(dir, "access-{pid}.jsonl"))
+		c := client(t, p)
 		mustEcho(t, c)
 		mustEcho(t, c)
-		_ = p.stdin.Close()
-		p.wait(t)
-		path := filepath.Join(dir, fmt.Sprintf("access-%d.jsonl", p.Process.Pid))
+		_ = p.Stdin.Close()
+		p.Wait(t)
+		path := filepath.Join(dir, fmt.Sprintf("access-%d.jsonl", p.PID()))
 		text, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
@@ -611,11 +500,11 @@ func TestFlags(t *testing.T) {
 
 	t.Run("--log-level decides what the worker says", func(t *testing.T) {
 		for level, want := range map[string]bool{"debug": true, "warn": false} {
-			p := start(t, command("--log-level", level))
-			mustEcho(t, p.client(t))
-			_ = p.stdin.Close()
-			p.wait(t)
-			if got := strings.Contains(p.stderr.String(), "level=DEBUG"); got != want {
+			p := start(t, "--log-level", level)
+			mustEcho(t, client(t, p))
+			_ = p.Stdin.Close()
+			p.Wait(t)
+			if got := strings.Contains(p.Said(), "level=DEBUG"); got != want {
 				t.Errorf("at level %s there are debug messages: %v", level, got)
 			}
 		}
@@ -627,38 +516,21 @@ func TestFlags(t *testing.T) {
 			"-h":        "--idle-timeout SECONDS",
 			"--version": " 9.8.7\n",
 		} {
-			out, err := command(flag).Output()
-			if err != nil || !strings.Contains(string(out), want) {
-				t.Errorf("%s: %v, %q", flag, err, out)
+			end := workertest.Run(t, workertest.Command(nil, flag))
+			if end.Status != 0 || !strings.Contains(end.Stdout, want) {
+				t.Errorf("%s: %+v", flag, end)
 			}
-			if strings.Contains(string(out), "Reflection") {
+			if strings.Contains(end.Stdout, "Reflection") {
 				t.Errorf("%s names the framework's own protocol", flag)
 			}
 		}
 	})
 }
 
-// refused runs a worker that must not start and returns what it said.
-func refused(t *testing.T, status int, cmd *exec.Cmd) string {
+// refused runs a worker that must not start, and returns what it says.
+func refused(t *testing.T, status int, want string, args ...string) string {
 	t.Helper()
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })
-	defer stop()
-	err := cmd.Run()
-	var exit *exec.ExitError
-	if !errors.As(err, &exit) || exit.ExitCode() != status {
-		t.Errorf("%q ends with %v, want status %d", cmd.Args[1:], err, status)
-	}
-	if stdout.Len() > 0 {
-		t.Errorf("%q writes to standard output: %q", cmd.Args[1:], stdout.String())
-	}
-	if stderr.Len() == 0 {
-		t.Errorf("%q does not say why", cmd.Args[1:])
-	}
-	return stderr.String()
+	return workertest.Refused(t, status, workertest.Command(nil, args...), want)
 }
 
 func TestMistakesOnTheCommandLineAreRefusedWithStatus2(t *testing.T) {
@@ -689,30 +561,20 @@ func TestMistakesOnTheCommandLineAreRefusedWithStatus2(t *testing.T) {
 		{"a validation level that is none", nil, "VGI_RPC_IPC_VALIDATION=some", "VGI_RPC_IPC_VALIDATION"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			cmd := command(tt.args...)
-			cmd.Env = append(cmd.Env, tt.env)
-			if said := refused(t, 2, cmd); !strings.Contains(said, tt.want) {
-				t.Errorf("it says %q, not %q", said, tt.want)
-			}
+			workertest.Refused(t, 2, workertest.Command([]string{tt.env}, tt.args...), tt.want)
 		})
 	}
 }
 
 func TestFailuresToServeAreStatus1(t *testing.T) {
 	t.Run("a method without a handler", func(t *testing.T) {
-		cmd := command("--tcp", "0")
-		cmd.Env = append(cmd.Env, asWorker+"=incomplete")
-		if said := refused(t, 1, cmd); !strings.Contains(said, "unhandled") {
-			t.Errorf("it says %q", said)
-		}
+		workertest.Refused(t, 1, workertest.Command([]string{workertest.Role(incomplete)}, "--tcp", "0"), "unhandled")
 	})
 	t.Run("a socket that another worker serves", func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "s")
-		p := start(t, command("--unix", path))
-		p.announcement(t)
-		if said := refused(t, 1, command("--unix", path)); !strings.Contains(said, "in use") {
-			t.Errorf("it says %q", said)
-		}
+		p := start(t, "--unix", path)
+		p.Announcement(t)
+		refused(t, 1, "in use", "--unix", path)
 		mustEcho(t, dial(t, "UNIX:"+path))
 	})
 }
@@ -740,10 +602,7 @@ func TestFixturesOfTheConformanceWorkerAreRefused(t *testing.T) {
 	for _, flag := range fixtureFlags(t) {
 		t.Run(flag, func(t *testing.T) {
 			for _, args := range [][]string{{flag}, {flag, "1"}, {flag + "=1"}, {"--tcp", "0", flag, "1"}} {
-				said := refused(t, 2, command(args...))
-				if !strings.Contains(said, "unknown flag: "+flag) {
-					t.Errorf("%q: it says %q", args, said)
-				}
+				refused(t, 2, "unknown flag: "+flag, args...)
 			}
 		})
 	}

@@ -1,19 +1,14 @@
 package workeradmin_test
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -23,18 +18,15 @@ import (
 
 	"github.com/vgirpc/vgirpc-go/external"
 	"github.com/vgirpc/vgirpc-go/httpserver"
+	"github.com/vgirpc/vgirpc-go/internal/workertest"
 	"github.com/vgirpc/vgirpc-go/vgirpc"
 	"github.com/vgirpc/vgirpc-go/vgirpc/dial"
 	"github.com/vgirpc/vgirpc-go/vgirpc/httpclient"
-	"github.com/vgirpc/vgirpc-go/vgirpc/subprocess"
 	"github.com/vgirpc/vgirpc-go/vgirpc/worker"
 	"github.com/vgirpc/vgirpc-go/vgirpc/worker/workeradmin"
 	"github.com/vgirpc/vgirpc-go/vgirpc/worker/workerhttp"
 	"github.com/vgirpc/vgirpc-go/vgirpc/worker/workerstorage"
 )
-
-// asWorker makes the test binary a worker.
-const asWorker = "VGIRPC_TEST_ADMIN_WORKER"
 
 type textParams struct {
 	Text string `vgi:"text"`
@@ -62,10 +54,9 @@ func (c *counter) Produce(_ context.Context, out *vgirpc.Emitter[row]) error {
 	return out.Emit(row{c.Left})
 }
 
-func TestMain(m *testing.M) {
-	if os.Getenv(asWorker) == "" {
-		os.Exit(m.Run())
-	}
+func TestMain(m *testing.M) { workertest.Main(m, workerMain) }
+
+func workerMain(string) {
 	protocol, echo, count := newContract()
 	server, err := vgirpc.NewServer(vgirpc.ServerOptions{Version: "1.2.3"}, protocol)
 	if err != nil {
@@ -84,56 +75,28 @@ func TestMain(m *testing.M) {
 		workeradmin.Option(workeradmin.Options{}))
 }
 
-// process is a worker.
+// process is a worker with an admin listener.
 type process struct {
-	cmd    *exec.Cmd
-	line   string // that it has announced itself with
+	*workertest.Process
 	admin  string // URL of the listener
 	client *http.Client
-	log    syncBuffer
-	ended  chan error
 }
 
-var announced = regexp.MustCompile(`msg="admin listener" address=(\S+)`)
+// announced is how a worker says where its admin listener is.
+const announced = `msg="admin listener" address=(\S+)`
 
 // start starts a worker over sockets.
 func start(t *testing.T, args ...string) *process {
 	t.Helper()
-	p := &process{client: &http.Client{}, ended: make(chan error, 1)}
-	p.cmd = exec.CommandContext(context.WithoutCancel(t.Context()), os.Args[0], args...)
-	p.cmd.Env = append(os.Environ(), asWorker+"=1")
-	stdout, err1 := p.cmd.StdoutPipe()
-	stderr, err2 := p.cmd.StderrPipe()
-	if err := errors.Join(err1, err2, p.cmd.Start()); err != nil {
-		t.Fatal(err)
-	}
-	admin, drained := make(chan string, 2), make(chan struct{})
-	go func() {
-		defer close(drained)
-		for lines := bufio.NewScanner(stderr); lines.Scan(); {
-			_, _ = fmt.Fprintln(&p.log, lines.Text())
-			if m := announced.FindStringSubmatch(lines.Text()); m != nil {
-				select {
-				case admin <- m[1]:
-				default:
-				}
-			}
+	p := &process{Process: workertest.Serve(t, workertest.Command(nil, args...)), client: &http.Client{}}
+	t.Cleanup(func() {
+		p.client.CloseIdleConnections()
+		p.Stop(t)
+		if rest := p.Rest(t); rest != "" {
+			t.Errorf("it also wrote to standard output: %q", rest)
 		}
-	}()
-	out := bufio.NewReader(stdout)
-	line, err := out.ReadString('\n')
-	if err != nil {
-		t.Fatalf("the worker says nothing: %v", err)
-	}
-	p.line = strings.TrimSpace(line)
-	rest := make(chan string, 1)
-	go func() {
-		text, _ := io.ReadAll(out)
-		<-drained
-		rest <- string(text)
-		p.ended <- p.cmd.Wait()
-	}()
-	address := <-admin
+	})
+	address := p.SaysTimes(t, announced, 1)[1]
 	if path := address; strings.HasPrefix(path, "/") {
 		p.client.Transport = &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", path)
@@ -141,19 +104,6 @@ func start(t *testing.T, args ...string) *process {
 		address = "localhost"
 	}
 	p.admin = "http://" + address
-	t.Cleanup(func() {
-		p.client.CloseIdleConnections()
-		_ = p.cmd.Process.Signal(syscall.SIGTERM)
-		if text := <-rest; text != "" {
-			t.Errorf("it also wrote to standard output: %q", text)
-		}
-		if err := <-p.ended; err != nil {
-			t.Errorf("the worker ended with %v", err)
-		}
-		if t.Failed() {
-			t.Log(p.log.String())
-		}
-	})
 	return p
 }
 
@@ -200,7 +150,7 @@ func TestFiguresOfAWorkerOverHTTP(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	base := "http://127.0.0.1:" + strings.TrimPrefix(p.line, "PORT:")
+	base := "http://" + p.Address(t)
 	c, err := httpclient.Dial(t.Context(), base, httpclient.Options{}, vgirpc.ClientOptions{Offload: offload})
 	if err != nil {
 		t.Fatal(err)
@@ -279,14 +229,12 @@ func checkMetrics(t *testing.T, text string) {
 }
 
 func TestAWorkerThatEndsIsNotReady(t *testing.T) {
-	p := start(t, "--http", "--admin", "0", "--drain-delay", "30")
+	p := start(t, "--http", "--admin", "0", "--drain-delay", "600")
 	if status, body := p.ask(t, "GET", "/readyz", ""); status != 200 {
 		t.Fatalf("status %d: %s", status, body)
 	}
-	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	for deadline := time.Now().Add(20 * time.Second); ; {
+	p.Signal(t, syscall.SIGTERM)
+	for deadline := time.Now().Add(workertest.Patience); ; {
 		status, body := p.ask(t, "GET", "/readyz?verbose", "")
 		if status == 503 && strings.Contains(body, "the worker is draining") {
 			break
@@ -299,11 +247,10 @@ func TestAWorkerThatEndsIsNotReady(t *testing.T) {
 		t.Errorf("status %d: it lives", status)
 	}
 	// Nobody waits for the rest: a second signal is the end.
-	_ = p.cmd.Process.Signal(syscall.SIGINT)
-	if exit, ok := errors.AsType[*exec.ExitError](<-p.ended); !ok || exit.ExitCode() != 130 {
-		t.Errorf("it ended with %v", exit)
+	p.Signal(t, syscall.SIGINT)
+	if status := p.Wait(t); status != 130 {
+		t.Errorf("exit status %d", status)
 	}
-	p.ended <- nil
 }
 
 func TestTheConfigurationHidesSecrets(t *testing.T) {
@@ -365,22 +312,13 @@ func (t withToken) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 func TestOverStandardOutputThereIsNothingButTheProtocol(t *testing.T) {
-	var stderr syncBuffer
-	c, err := subprocess.New(t.Context(), subprocess.Options{
-		Command: []string{os.Args[0], "--admin", "0"}, Env: append(os.Environ(), asWorker+"=1"), Stderr: &stderr,
-	}, vgirpc.ClientOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := &process{Process: workertest.Start(t, workertest.Command(nil, "--admin", "0")), client: &http.Client{}}
+	c := vgirpc.NewClient(p.Conn(), vgirpc.ClientOptions{})
 	_, echo, _ := newContract()
 	if got, err := echo.Call(t.Context(), c, textParams{"hello"}); got != "hello" || err != nil {
 		t.Errorf("%q, %v", got, err)
 	}
-	m := announced.FindStringSubmatch(stderr.String())
-	if m == nil {
-		t.Fatalf("standard error has %s", &stderr)
-	}
-	p := &process{admin: "http://" + m[1], client: &http.Client{}}
+	p.admin = "http://" + p.SaysTimes(t, announced, 1)[1]
 	_, got := p.metrics(t)
 	if n := got["vgi_rpc_connections_open"]; n != "1" {
 		t.Errorf("%s connections", n)
@@ -389,12 +327,17 @@ func TestOverStandardOutputThereIsNothingButTheProtocol(t *testing.T) {
 	if err := c.Close(); err != nil {
 		t.Error(err)
 	}
+	if status := p.Wait(t); status != 0 {
+		t.Errorf("exit status %d", status)
+	}
+	if rest := p.Rest(t); rest != "" {
+		t.Errorf("it also wrote to standard output: %q", rest)
+	}
 }
 
 func TestTheListenerIsHandedOver(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	p := start(t, "--unix", path, "--admin", "0")
-	t.Cleanup(p.endSuccessor)
 	id := func() string {
 		status, body := p.ask(t, "GET", "/buildinfo", "")
 		var build struct {
@@ -407,11 +350,9 @@ func TestTheListenerIsHandedOver(t *testing.T) {
 		return build.ServerID
 	}
 	before := id()
-	if err := p.cmd.Process.Signal(syscall.SIGUSR2); err != nil {
-		t.Fatal(err)
-	}
-	deadline := time.Now().Add(30 * time.Second)
-	for id() == before {
+	p.Restart(t)
+	deadline := time.Now().Add(workertest.Patience)
+	for id() == before { // which still takes connections at times, until it has drained
 		if time.Now().After(deadline) {
 			t.Fatal("no other process answers")
 		}
@@ -428,25 +369,9 @@ func TestTheListenerIsHandedOver(t *testing.T) {
 		t.Errorf("status %d: %s", status, body)
 	}
 	_ = c.Close()
-	p.endSuccessor()
-	err = <-p.ended // by itself, when both have closed standard error
-	if p.ended <- nil; err != nil {
-		t.Errorf("the first process ended with %v", err)
-	}
-}
-
-// endSuccessor ends the process that has taken over, which is nobody's child here.
-func (p *process) endSuccessor() {
-	all, _ := filepath.Glob("/proc/[0-9]*/environ")
-	for _, file := range all {
-		environ, err := os.ReadFile(file)
-		if err != nil || !bytes.Contains(environ, fmt.Appendf(nil, "VGIRPC_HANDOVER=%d\x00", p.cmd.Process.Pid)) {
-			continue
-		}
-		var pid int
-		if _, err := fmt.Sscanf(file, "/proc/%d/environ", &pid); err == nil {
-			_ = syscall.Kill(pid, syscall.SIGTERM)
-		}
+	p.Signal(t, syscall.SIGTERM) // the second process; the first one ends by itself
+	if status := p.Wait(t); status != 0 {
+		t.Errorf("exit status %d", status)
 	}
 }
 
@@ -465,24 +390,16 @@ func TestCommandLinesThatMakeNoSense(t *testing.T) {
 		"--check --admin-unix /no/such/place/x":          "/no/such/place",
 	} {
 		t.Run(args, func(t *testing.T) {
-			cmd := exec.CommandContext(t.Context(), os.Args[0], strings.Fields(args)...)
-			cmd.Env = append(os.Environ(), asWorker+"=1")
-			out, err := cmd.CombinedOutput()
-			if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 2 {
-				t.Errorf("it ends with %v", err)
-			}
-			if !strings.Contains(string(out), want) || strings.Contains(string(out), "short") {
-				t.Errorf("it says %q, want %q", out, want)
+			if said := workertest.Refused(t, 2, workertest.Command(nil, strings.Fields(args)...), want); strings.Contains(said, "short") {
+				t.Errorf("it tells the token: %q", said)
 			}
 		})
 	}
 }
 
 func TestACheckOpensNothing(t *testing.T) {
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "--check", "--admin", "0")
-	cmd.Env = append(os.Environ(), asWorker+"=1")
-	out, err := cmd.CombinedOutput()
-	if err != nil || strings.Contains(string(out), "admin listener") {
-		t.Errorf("%v: %s", err, out)
+	end := workertest.Run(t, workertest.Command(nil, "--check", "--admin", "0"))
+	if end.Status != 0 || strings.Contains(end.Stderr, "admin listener") {
+		t.Errorf("%+v", end)
 	}
 }

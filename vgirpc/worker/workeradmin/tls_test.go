@@ -17,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/vgirpc/vgirpc-go/internal/workertest"
 )
 
 // writeCertificate writes a certificate of 127.0.0.1 with a serial number, and its
@@ -73,10 +75,8 @@ func TestEverybodyCanReachItWithTLSAndAToken(t *testing.T) {
 		t.Errorf("status %d without the token", status)
 	}
 	writeCertificate(t, cert, key, 2)
-	if err := p.cmd.Process.Signal(syscall.SIGHUP); err != nil {
-		t.Fatal(err)
-	}
-	for deadline := time.Now().Add(20 * time.Second); serial != 2; {
+	p.Signal(t, syscall.SIGHUP)
+	for deadline := time.Now().Add(workertest.Patience); serial != 2; {
 		if status, body := p.ask(t, "GET", "/livez", ""); status != 200 || time.Now().After(deadline) {
 			t.Fatalf("status %d, certificate %d: %s", status, serial, body)
 		}

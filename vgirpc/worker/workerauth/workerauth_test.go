@@ -1,7 +1,6 @@
 package workerauth_test
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/ecdsa"
@@ -18,40 +17,33 @@ import (
 	"math/big"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/vgirpc/vgirpc-go/auth/socket"
+	"github.com/vgirpc/vgirpc-go/internal/workertest"
 	"github.com/vgirpc/vgirpc-go/vgirpc"
 	"github.com/vgirpc/vgirpc-go/vgirpc/dial"
 	"github.com/vgirpc/vgirpc-go/vgirpc/worker"
 	"github.com/vgirpc/vgirpc-go/vgirpc/worker/workerauth"
 )
 
-const (
-	// asWorker makes the test binary the worker under test.
-	asWorker = "VGIRPC_TEST_GUARDED_WORKER"
-	patience = 30 * time.Second
-	key      = "1111111111111111111111111111111111111111111111111111111111111111"
-)
+const key = "1111111111111111111111111111111111111111111111111111111111111111"
 
 var (
 	protocol = vgirpc.NewProtocol("test.Guarded.v1", "1.0.0")
 	whoami   = vgirpc.NewUnary[vgirpc.None, string](protocol, "whoami")
 )
 
-func TestMain(m *testing.M) {
-	if os.Getenv(asWorker) == "" {
-		os.Exit(m.Run())
-	}
+func TestMain(m *testing.M) { workertest.Main(m, workerMain) }
+
+func workerMain(string) {
 	server, err := vgirpc.NewServer(vgirpc.ServerOptions{}, protocol)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -75,34 +67,18 @@ func must[T any](t *testing.T) func(T, error) T {
 	}
 }
 
-// start starts a worker and returns its URL.
+// start starts a worker and returns its URL. Its log must not have the secret.
 func start(t *testing.T, args ...string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
-	cmd := exec.CommandContext(ctx, os.Args[0], args...)
-	cmd.Env = append(os.Environ(), asWorker+"=1")
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out := bufio.NewReader(must[interface{ Read([]byte) (int, error) }](t)(cmd.StdoutPipe()))
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	p := workertest.Serve(t, workertest.Command(nil, args...))
 	t.Cleanup(func() {
-		defer cancel()
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		if err := cmd.Wait(); err != nil {
-			t.Errorf("the worker ends with %v\n%s", err, stderr.String())
-		}
-		if strings.Contains(stderr.String(), key[:8]) {
-			t.Errorf("the log has a secret: %s", stderr.String())
+		p.Stop(t)
+		if strings.Contains(p.Said(), key[:8]) {
+			t.Errorf("the log has a secret: %s", p.Said())
 		}
 	})
-	line, err := out.ReadString('\n')
-	if err != nil {
-		t.Fatalf("the worker announces nothing: %v", err)
-	}
-	kind, address, _ := strings.Cut(strings.TrimSpace(line), ":")
-	return strings.ToLower(kind) + ":" + address
+	kind, _, _ := strings.Cut(p.Announcement(t), ":")
+	return strings.ToLower(kind) + ":" + p.Address(t)
 }
 
 // outcome of a call: who it is from, or why not.
@@ -268,7 +244,7 @@ func checkLog(t *testing.T, path, who string) {
 		Domain        string `json:"auth_domain"`
 		Authenticated bool   `json:"authenticated"`
 	}
-	for end := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(workertest.Patience); ; time.Sleep(5 * time.Millisecond) {
 		text, err := os.ReadFile(path)
 		if line, _, whole := bytes.Cut(text, []byte("\n")); err == nil && whole {
 			if err := json.Unmarshal(line, &record); err != nil {
@@ -297,7 +273,7 @@ func TestOneClientKeepsOthersOut(t *testing.T) {
 	if err := first.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(patience); ask(t, url, dial.Options{}) != (outcome{Who: "/"}); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(workertest.Patience); ask(t, url, dial.Options{}) != (outcome{Who: "/"}); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("the place stays taken")
 		}
@@ -333,16 +309,7 @@ func TestFlagsThatWouldHaveNoEffectAreErrors(t *testing.T) {
 		{[]string{"--tcp", "0", "--connections-per-peer", "0"}, "at least 1"},
 	} {
 		t.Run(strings.Join(tt.args, " "), func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), patience)
-			defer cancel()
-			cmd := exec.CommandContext(ctx, os.Args[0], tt.args...)
-			cmd.Env = append(os.Environ(), asWorker+"=1")
-			var stderr bytes.Buffer
-			cmd.Stderr = &stderr
-			_ = cmd.Run()
-			if got := cmd.ProcessState.ExitCode(); got != 2 || !strings.Contains(stderr.String(), tt.want) {
-				t.Errorf("status %d: %s", got, stderr.String())
-			}
+			workertest.Refused(t, 2, workertest.Command(nil, tt.args...), tt.want)
 		})
 	}
 }

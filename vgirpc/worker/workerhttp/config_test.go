@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/vgirpc/vgirpc-go/internal/workertest"
 )
 
 func TestCheckTriesTheHandlerWithoutServing(t *testing.T) {
@@ -24,17 +26,14 @@ func TestCheckTriesTheHandlerWithoutServing(t *testing.T) {
 		{"--http --sticky-echo X-A=a", nil, "add --sticky-ttl"},
 	} {
 		t.Run(tt.args+" "+strings.Join(tt.env, " "), func(t *testing.T) {
-			p := start(t, tt.env, append(strings.Fields(tt.args), "--check")...)
-			line, _ := p.stdout.ReadString('\n')
+			end := workertest.Run(t, workertest.Command(tt.env, append(strings.Fields(tt.args), "--check")...))
 			want := 2
 			if tt.want == "" {
 				want = 0
 			}
-			if status := p.status(t); status != want || !strings.Contains(p.log(), tt.want) {
-				t.Errorf("exit status %d: %s", status, p.log())
-			}
-			if (tt.want == "") != strings.Contains(line, "makes sense") || strings.Contains(p.log(), key) {
-				t.Errorf("it says %q, %s", line, p.log())
+			if end.Status != want || !strings.Contains(end.Stderr, tt.want) ||
+				(tt.want == "") != strings.Contains(end.Stdout, "makes sense") || strings.Contains(end.Stderr, key) {
+				t.Errorf("%+v", end)
 			}
 		})
 	}
@@ -54,8 +53,8 @@ sticky: {ttl: 5, echo: [X-Machine=m1]}
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p := start(t, []string{"VGI_RPC_CONFIG=" + file, "VGI_RPC_MAX_RESPONSE_BYTES=80000"}, "--max-request-bytes", "5000")
-	res := do(t, http.MethodGet, p.url(t, "http")+"/vgi/health", nil) //nolint:bodyclose // do closes it
+	p := serve(t, []string{"VGI_RPC_CONFIG=" + file, "VGI_RPC_MAX_RESPONSE_BYTES=80000"}, "--max-request-bytes", "5000")
+	res := do(t, http.MethodGet, "http://"+p.Address(t)+"/vgi/health", nil) //nolint:bodyclose // do closes it
 	for name, want := range map[string]string{
 		"Vgi-Max-Request-Bytes": "5000", "Vgi-Max-Response-Bytes": "80000", "Vgi-Sticky-Enabled": "true",
 	} {
@@ -63,17 +62,17 @@ sticky: {ttl: 5, echo: [X-Machine=m1]}
 			t.Errorf("%s: %q, want %q", name, got, want)
 		}
 	}
-	if strings.Contains(p.log(), "no token key") || res.StatusCode != http.StatusOK {
-		t.Errorf("status %s: %s", res.Status, p.log())
+	if strings.Contains(p.Said(), "no token key") || res.StatusCode != http.StatusOK {
+		t.Errorf("status %s: %s", res.Status, p.Said())
 	}
 }
 
 func TestTheEnvironmentMayHoldWhatOnlyHTTPUses(t *testing.T) {
-	p := start(t, []string{"VGI_RPC_TOKEN_KEY=" + key, "VGI_RPC_TLS_CERT=/nowhere", "VGI_HTTP_DISABLE_ZSTD=1"}, "--tcp", "0")
-	if line, err := p.stdout.ReadString('\n'); err != nil || !strings.HasPrefix(line, "TCP:") {
-		t.Fatalf("announcement %q, %v", line, err)
+	p := serve(t, []string{"VGI_RPC_TOKEN_KEY=" + key, "VGI_RPC_TLS_CERT=/nowhere", "VGI_HTTP_DISABLE_ZSTD=1"}, "--tcp", "0")
+	if line := p.Announcement(t); !strings.HasPrefix(line, "TCP:") {
+		t.Fatalf("announcement %q", line)
 	}
-	if log := p.log(); !strings.Contains(log, "--tls-cert") || strings.Contains(log, key) {
+	if log := p.Said(); !strings.Contains(log, "--tls-cert") || strings.Contains(log, key) {
 		t.Errorf("the log is %q", log)
 	}
 }

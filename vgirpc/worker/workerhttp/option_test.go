@@ -1,7 +1,6 @@
 package workerhttp_test
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
@@ -14,37 +13,26 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/vgirpc/vgirpc-go/auth/identity"
 	"github.com/vgirpc/vgirpc-go/httpserver"
+	"github.com/vgirpc/vgirpc-go/internal/workertest"
 	"github.com/vgirpc/vgirpc-go/vgirpc"
 	"github.com/vgirpc/vgirpc-go/vgirpc/httpclient"
 	"github.com/vgirpc/vgirpc-go/vgirpc/worker"
 	"github.com/vgirpc/vgirpc-go/vgirpc/worker/workerhttp"
 )
 
-// asWorker names the environment variable that makes the test binary the worker
-// under test.
-const asWorker = "VGIRPC_TEST_HTTP_WORKER"
-
 // clientCA names the variable with the certificates of clients that the program
 // of the worker under test demands by itself.
 const clientCA = "VGIRPC_TEST_CLIENT_CA"
 
-func TestMain(m *testing.M) {
-	if os.Getenv(asWorker) != "" {
-		workerMain()
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { workertest.Main(m, workerMain) }
 
 type row struct {
 	N int64 `vgi:"n"`
@@ -69,7 +57,7 @@ func (c *counter) Produce(_ context.Context, out *vgirpc.Emitter[row]) error {
 
 // workerMain is a user's main function, with a route that lets a test hold a
 // request.
-func workerMain() {
+func workerMain(string) {
 	ping := vgirpc.NewUnary[vgirpc.None, string](contract, "ping")
 	server, err := vgirpc.NewServer(vgirpc.ServerOptions{ServerID: "the-worker"}, contract)
 	if err != nil {
@@ -117,85 +105,10 @@ func (h *holding) Drain() {
 	h.Handler.Drain()
 }
 
-// process is a worker under test.
-type process struct {
-	*exec.Cmd
-	stdout *bufio.Reader
-	exited chan struct{}
-
-	mu     sync.Mutex
-	stderr strings.Builder
-	said   chan struct{} // closed at "draining"
-}
-
-func (p *process) Write(b []byte) (int, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	before := strings.Contains(p.stderr.String(), "draining")
-	p.stderr.Write(b)
-	if !before && strings.Contains(p.stderr.String(), "draining") {
-		close(p.said)
-	}
-	return len(b), nil
-}
-
-func (p *process) log() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.stderr.String()
-}
-
-func start(t *testing.T, env []string, args ...string) *process {
+// serve starts a worker that listens, with more of an environment.
+func serve(t *testing.T, env []string, args ...string) *workertest.Process {
 	t.Helper()
-	p := &process{Cmd: exec.Command(os.Args[0], args...), exited: make(chan struct{}), said: make(chan struct{})}
-	p.Env = append(append(os.Environ(), asWorker+"=1", "GORACE=atexit_sleep_ms=0"), env...)
-	p.Stderr = p
-	out, in, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.Stdout = in
-	if err := p.Start(); err != nil {
-		t.Fatal(err)
-	}
-	_ = in.Close()
-	p.stdout = bufio.NewReader(out)
-	go func() {
-		_ = p.Wait()
-		close(p.exited)
-	}()
-	t.Cleanup(func() {
-		_ = p.Process.Kill()
-		<-p.exited
-		_ = out.Close()
-		if t.Failed() {
-			t.Logf("standard error of the worker:\n%s", p.log())
-		}
-	})
-	return p
-}
-
-// url is where the worker says that it is.
-func (p *process) url(t *testing.T, scheme string) string {
-	t.Helper()
-	line, err := p.stdout.ReadString('\n')
-	port, ok := strings.CutPrefix(strings.TrimSpace(line), "PORT:")
-	if err != nil || !ok || port == "0" {
-		t.Fatalf("announcement %q, %v", line, err)
-	}
-	return scheme + "://127.0.0.1:" + port
-}
-
-// status waits for the end.
-func (p *process) status(t *testing.T) int {
-	t.Helper()
-	select {
-	case <-p.exited:
-		return p.ProcessState.ExitCode()
-	case <-time.After(20 * time.Second):
-		t.Fatal("the worker did not end")
-		return -1
-	}
+	return workertest.Serve(t, workertest.Command(env, args...))
 }
 
 func do(t *testing.T, method, url string, body io.Reader) *http.Response {
@@ -262,12 +175,12 @@ func TestFlagsReachTheHandler(t *testing.T) {
 		}, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			p := start(t, tt.env, strings.Fields(tt.args)...)
+			p := serve(t, tt.env, strings.Fields(tt.args)...)
 			method := http.MethodGet
 			if tt.status == http.StatusUnauthorized {
 				method = http.MethodPost
 			}
-			res := do(t, method, p.url(t, "http")+tt.path, nil) //nolint:bodyclose // do closes it
+			res := do(t, method, "http://"+p.Address(t)+tt.path, nil) //nolint:bodyclose // do closes it
 			if res.StatusCode != tt.status {
 				t.Errorf("status %s", res.Status)
 			}
@@ -276,8 +189,8 @@ func TestFlagsReachTheHandler(t *testing.T) {
 					t.Errorf("%s: %q, want %q", name, got, want)
 				}
 			}
-			if absent, not := strings.CutPrefix(tt.log, "-"); strings.Contains(p.log(), absent) == not && tt.log != "" {
-				t.Errorf("the log is %q", p.log())
+			if absent, not := strings.CutPrefix(tt.log, "-"); strings.Contains(p.Said(), absent) == not && tt.log != "" {
+				t.Errorf("the log is %q", p.Said())
 			}
 		})
 	}
@@ -290,7 +203,7 @@ func TestGrantKeysOfTheEnvironmentBringIdentityAlong(t *testing.T) {
 			"VGI_RPC_GRANT_KEYS=" + base64.StdEncoding.EncodeToString(bytes.Repeat([]byte("k"), 32)), "VGI_RPC_GRANT_AUDIENCE=here",
 		},
 	} {
-		base := start(t, env, "--http").url(t, "http")
+		base := "http://" + serve(t, env, "--http").Address(t)
 		c, err := httpclient.Dial(t.Context(), base, httpclient.Options{}, vgirpc.ClientOptions{})
 		if err != nil {
 			t.Fatal(err)
@@ -358,28 +271,17 @@ func TestCommandLinesThatMakeNoSense(t *testing.T) {
 		{"--http --prefix /.well-known/x", nil, "authentication"},
 	} {
 		t.Run(tt.args+strings.Join(tt.env, ""), func(t *testing.T) {
-			p := start(t, tt.env, strings.Fields(tt.args)...)
-			if status := p.status(t); status != 2 {
-				t.Errorf("exit status %d", status)
-			}
-			if !strings.Contains(p.log(), tt.want) {
-				t.Errorf("it says %q, want %q", p.log(), tt.want)
-			}
-			if out, _ := io.ReadAll(p.stdout); len(out) > 0 {
-				t.Errorf("standard output: %q", out)
-			}
+			workertest.Refused(t, 2, workertest.Command(tt.env, strings.Fields(tt.args)...), tt.want)
 		})
 	}
 }
 
 func TestASignalLetsRequestsFinish(t *testing.T) {
-	p := start(t, nil, "--http")
+	p := serve(t, nil, "--http")
 	body, feed := io.Pipe()
-	res := do(t, http.MethodPost, p.url(t, "http")+"/hold", body) //nolint:bodyclose // do closes it
-	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	<-p.said
+	res := do(t, http.MethodPost, "http://"+p.Address(t)+"/hold", body) //nolint:bodyclose // do closes it
+	p.Signal(t, syscall.SIGTERM)
+	p.Says(t, "draining")
 	go func() {
 		_, _ = io.WriteString(feed, "finished")
 		_ = feed.Close()
@@ -387,18 +289,18 @@ func TestASignalLetsRequestsFinish(t *testing.T) {
 	if got, err := io.ReadAll(res.Body); string(got) != "finished" || err != nil {
 		t.Errorf("answer %q, %v", got, err)
 	}
-	if status := p.status(t); status != 0 {
+	if status := p.Wait(t); status != 0 {
 		t.Errorf("exit status %d", status)
 	}
-	if rest, _ := io.ReadAll(p.stdout); len(rest) > 0 {
+	if rest := p.Rest(t); rest != "" {
 		t.Errorf("more on standard output: %q", rest)
 	}
 }
 
 func TestTheProgramsClientCertificatesStayDemandedWithACertificateOfTheFlags(t *testing.T) {
 	cert, pool := certificate(t)
-	p := start(t, []string{clientCA + "=" + cert}, "--http", "--tls-cert", cert, "--tls-key", cert)
-	url := p.url(t, "https") + "/health"
+	p := serve(t, []string{clientCA + "=" + cert}, "--http", "--tls-cert", cert, "--tls-key", cert)
+	url := "https://" + p.Address(t) + "/health"
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -438,22 +340,19 @@ func certificate(t *testing.T) (path string, trust *x509.CertPool) {
 }
 
 func TestFlagsThatLaunchersPassWhateverTheTransportAreToldOf(t *testing.T) {
-	p := start(t, nil, "--tcp", "0", "--port", "9090", "--prefix", "/x")
-	if line, err := p.stdout.ReadString('\n'); err != nil || !strings.HasPrefix(line, "TCP:") {
-		t.Fatalf("announcement %q, %v", line, err)
+	p := serve(t, nil, "--tcp", "0", "--port", "9090", "--prefix", "/x")
+	if line := p.Announcement(t); !strings.HasPrefix(line, "TCP:") {
+		t.Fatalf("announcement %q", line)
 	}
-	if log := p.log(); !strings.Contains(log, "add --http") || !strings.Contains(log, "--port --prefix") {
+	if log := p.Said(); !strings.Contains(log, "add --http") || !strings.Contains(log, "--port --prefix") {
 		t.Errorf("the log is %q", log)
 	}
 }
 
 func TestAPortMayBeGivenInTwoWays(t *testing.T) {
-	first := start(t, nil, "--http", "--host", "127.0.0.1")
-	_, port, _ := strings.Cut(strings.TrimPrefix(first.url(t, "http"), "http://"), ":")
+	first := serve(t, nil, "--http", "--host", "127.0.0.1")
+	_, port, _ := strings.Cut(first.Address(t), ":")
 	for _, args := range [][]string{{"--http", port}, {"--port", port, "--http"}, {"--http", port, "--port", port}} {
-		p := start(t, nil, args...)
-		if status := p.status(t); status != 1 || !strings.Contains(p.log(), "address already in use") {
-			t.Errorf("%q, with the port taken: exit status %d: %s", args, status, p.log())
-		}
+		workertest.Refused(t, 1, workertest.Command(nil, args...), "address already in use")
 	}
 }

@@ -102,7 +102,7 @@ func TestClientCertificatesOfTheConnectionItself(t *testing.T) {
 			if tt.bearer != "" {
 				opts.Header = bearer(tt.bearer)
 			}
-			if diff := cmp.Diff(tt.want, ask(t, "https://127.0.0.1:"+w.port, opts)); diff != "" {
+			if diff := cmp.Diff(tt.want, ask(t, "https://"+w.Address(t), opts)); diff != "" {
 				t.Error(diff)
 			}
 		})
@@ -133,7 +133,7 @@ func TestOneFlagSaysWhomToBelieve(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w := start(t, nil, "--proxy-protocol", "--trusted-proxy", tt.trusted, "--forwarded-cert", "xfcc", "--mtls-principal", "sha256")
-			got := ask(t, "http://127.0.0.1:"+w.port, httpclient.Options{
+			got := ask(t, w.url, httpclient.Options{
 				Header: header,
 				DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 					conn, err := new(net.Dialer).DialContext(ctx, network, addr)

@@ -1,7 +1,6 @@
 package workeridentity_test
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/ecdsa"
@@ -9,14 +8,11 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -31,6 +27,7 @@ import (
 
 	"github.com/vgirpc/vgirpc-go/auth/proof"
 	"github.com/vgirpc/vgirpc-go/httpserver"
+	"github.com/vgirpc/vgirpc-go/internal/workertest"
 	"github.com/vgirpc/vgirpc-go/vgirpc"
 	"github.com/vgirpc/vgirpc-go/vgirpc/httpclient"
 	"github.com/vgirpc/vgirpc-go/vgirpc/worker"
@@ -42,12 +39,10 @@ import (
 )
 
 const (
-	// asWorker makes the test binary the worker under test: "1", or "unplugged"
-	// for one that forgets Option.In.
-	asWorker = "VGIRPC_TEST_IDENTITY_WORKER"
-	patience = 30 * time.Second
-	audience = "https://service.test"
-	origin   = "the-service"
+	// unplugged is the role of a worker that forgets Option.In.
+	unplugged = "unplugged"
+	audience  = "https://service.test"
+	origin    = "the-service"
 )
 
 var (
@@ -55,15 +50,10 @@ var (
 	whoami   = vgirpc.NewUnary[vgirpc.None, string](contract, "whoami")
 )
 
-func TestMain(m *testing.M) {
-	if how := os.Getenv(asWorker); how != "" {
-		workerMain(how)
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { workertest.Main(m, workerMain) }
 
 // workerMain is a user's main function.
-func workerMain(how string) {
+func workerMain(role string) {
 	server, err := vgirpc.NewServer(vgirpc.ServerOptions{}, contract)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -76,7 +66,7 @@ func workerMain(how string) {
 	})
 	callers := workeridentity.New(workeridentity.Options{Workload: workerspiffe.Workload()})
 	signIn := workeroauth.New(workeroauth.Options{})
-	if how == "unplugged" {
+	if role == unplugged {
 		worker.Main(server, callers, workerhttp.Option(httpserver.Options{}))
 	}
 	worker.Main(server, signIn, callers, workerproxy.Option(), readiness{},
@@ -173,53 +163,18 @@ func file(t *testing.T, content string) string {
 	return path
 }
 
-func process(t *testing.T, env []string, args ...string) *exec.Cmd {
-	t.Helper()
-	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), os.Args[0], args...) // it ends by a signal
-	cmd.Env = append(append(os.Environ(), asWorker+"=1"), env...)
-	return cmd
-}
-
-// running is a worker.
+// running is a worker that serves HTTP.
 type running struct {
-	*exec.Cmd
+	*workertest.Process
 
-	port  string
-	lines chan string // of standard error
+	url   string
+	asked int
 }
 
-// start starts a worker that serves HTTP.
 func start(t *testing.T, env []string, args ...string) *running {
 	t.Helper()
-	w := &running{Cmd: process(t, env, append([]string{"--http"}, args...)...), lines: make(chan string, 1000)}
-	out, err1 := w.StdoutPipe()
-	said, err2 := w.StderrPipe()
-	if err := errors.Join(err1, err2, w.Start()); err != nil {
-		t.Fatal(err)
-	}
-	var all bytes.Buffer
-	end := make(chan struct{})
-	go func() {
-		defer close(end)
-		defer close(w.lines)
-		for lines := bufio.NewScanner(io.TeeReader(said, &all)); lines.Scan(); {
-			w.lines <- lines.Text()
-		}
-	}()
-	t.Cleanup(func() {
-		_ = w.Process.Signal(os.Interrupt)
-		<-end
-		if err := w.Wait(); err != nil {
-			t.Errorf("the worker ended with %v: %s", err, all.String())
-		}
-	})
-	line, err := bufio.NewReader(out).ReadString('\n')
-	port, ok := strings.CutPrefix(strings.TrimSpace(line), "PORT:")
-	if err != nil || !ok {
-		t.Fatalf("announced %q: %v", line, err)
-	}
-	w.port = port
-	return w
+	p := workertest.Serve(t, workertest.Command(env, append([]string{"--http"}, args...)...))
+	return &running{Process: p, url: "http://" + p.Address(t)}
 }
 
 // outcome is who called, or why not.
@@ -229,38 +184,18 @@ type outcome struct {
 	Reason string
 }
 
-// await is the next line of standard error that has a text.
-func (w *running) await(t *testing.T, text string) string {
-	t.Helper()
-	after := time.After(patience)
-	for {
-		select {
-		case line, open := <-w.lines:
-			if strings.Contains(line, text) {
-				return line
-			}
-			if !open {
-				t.Fatal("the worker has ended")
-			}
-		case <-after:
-			t.Fatalf("the worker does not say %q", text)
-		}
-	}
-}
-
 // ask is what the worker says of itself.
 func (w *running) ask(t *testing.T) string {
 	t.Helper()
-	if err := w.Process.Signal(syscall.SIGHUP); err != nil {
-		t.Fatal(err)
-	}
-	return w.await(t, "READINESS:")
+	w.Signal(t, syscall.SIGHUP)
+	w.asked++
+	return w.SaysTimes(t, `(READINESS:.*)\n`, w.asked)[1]
 }
 
 // call calls whoami with a header.
 func (w *running) call(t *testing.T, header http.Header) outcome {
 	t.Helper()
-	return ask(t, "http://127.0.0.1:"+w.port, httpclient.Options{Header: header})
+	return ask(t, w.url, httpclient.Options{Header: header})
 }
 
 const secretHex = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
@@ -482,7 +417,7 @@ func TestAWorkerIsNotReadyWithoutTheKeysOfItsIssuers(t *testing.T) {
 		t.Errorf("%q, want %q", got, want)
 	}
 	idp.down.Store(false)
-	w.await(t, "can be fetched again")
+	w.Says(t, "can be fetched again")
 	if got := w.call(t, bearer(idp.token(t, nil))); got.Who != idp.URL+"/ann" {
 		t.Fatalf("when the issuer is back: %+v", got)
 	}
@@ -514,7 +449,7 @@ func TestFlagsThatMakeNoSense(t *testing.T) {
 		want string
 	}{
 		{"without HTTP", tokens, nil, "add --http"},
-		{"a program that forgets half of it", "--http " + tokens, []string{asWorker + "=unplugged"}, "Option.In"},
+		{"a program that forgets half of it", "--http " + tokens, []string{workertest.Role(unplugged)}, "Option.In"},
 		{"no audience", "--http --jwt-issuer " + idp.URL + " --jwt-allow-http", nil, "--jwt-audience is missing"},
 		{"an audience of no issuer", "--http --jwt-audience a", nil, "--jwt-audience is nothing without --jwt-issuer"},
 		{"an issuer over http", "--http --jwt-issuer http://id.test --jwt-audience a", nil, "--jwt-issuer"},
@@ -554,16 +489,9 @@ func TestFlagsThatMakeNoSense(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			cmd := process(t, tt.env, strings.Fields(tt.args)...)
-			stderr := new(bytes.Buffer)
-			cmd.Stderr = stderr
-			err := cmd.Run()
-			exit, ok := errors.AsType[*exec.ExitError](err)
-			if !ok || exit.ExitCode() != 2 || !strings.Contains(stderr.String(), tt.want) {
-				t.Errorf("ended with %v, want status 2 and %q:\n%s", err, tt.want, stderr)
-			}
-			if strings.Contains(stderr.String(), secretHex) {
-				t.Errorf("it tells the secret:\n%s", stderr)
+			said := workertest.Refused(t, 2, workertest.Command(tt.env, strings.Fields(tt.args)...), tt.want)
+			if strings.Contains(said, secretHex) {
+				t.Errorf("it tells the secret:\n%s", said)
 			}
 		})
 	}

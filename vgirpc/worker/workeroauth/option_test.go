@@ -1,21 +1,17 @@
 package workeroauth_test
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -23,25 +19,17 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/vgirpc/vgirpc-go/internal/workertest"
 	"github.com/vgirpc/vgirpc-go/vgirpc"
 	"github.com/vgirpc/vgirpc-go/vgirpc/worker"
 	"github.com/vgirpc/vgirpc-go/vgirpc/worker/workerhttp"
 	"github.com/vgirpc/vgirpc-go/vgirpc/worker/workeroauth"
 )
 
-// asWorker names the environment variable that makes the test binary the worker
-// under test.
-const asWorker = "VGIRPC_TEST_OAUTH_WORKER"
-
-func TestMain(m *testing.M) {
-	if os.Getenv(asWorker) != "" {
-		workerMain()
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { workertest.Main(m, workerMain) }
 
 // workerMain is a user's main function.
-func workerMain() {
+func workerMain(string) {
 	contract := vgirpc.NewProtocol("test.OAuthWorker", "1.0.0")
 	ping := vgirpc.NewUnary[vgirpc.None, string](contract, "ping")
 	server, err := vgirpc.NewServer(vgirpc.ServerOptions{}, contract)
@@ -113,39 +101,10 @@ func file(t *testing.T, content string) string {
 	return path
 }
 
-// process is the worker with flags.
-func process(t *testing.T, args ...string) *exec.Cmd {
-	t.Helper()
-	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), os.Args[0], args...) // it ends by a signal
-	cmd.Env = append(os.Environ(), asWorker+"=1")
-	return cmd
-}
-
 // start starts the worker and returns where it serves.
 func start(t *testing.T, args ...string) string {
 	t.Helper()
-	cmd := process(t, append([]string{"--http"}, args...)...)
-	stderr := new(bytes.Buffer)
-	cmd.Stderr = stderr
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Signal(os.Interrupt)
-		if err := cmd.Wait(); err != nil {
-			t.Errorf("the worker ended with %v: %s", err, stderr)
-		}
-	})
-	line, err := bufio.NewReader(out).ReadString('\n')
-	port, ok := strings.CutPrefix(strings.TrimSpace(line), "PORT:")
-	if err != nil || !ok {
-		t.Fatalf("announced %q: %v: %s", line, err, stderr)
-	}
-	return "http://127.0.0.1:" + port
+	return "http://" + workertest.Serve(t, workertest.Command(nil, append([]string{"--http"}, args...)...)).Address(t)
 }
 
 // ask is what a browser gets, with a bearer token unless it is empty.
@@ -241,18 +200,13 @@ func TestAFleetsEnvironmentIsNoErrorOfOneWorker(t *testing.T) {
 		{"with HTTP an issuer is not forgotten", []string{"--http"}, environ[1:], "VGI_RPC_OAUTH_RESOURCE is nothing without --oauth-issuer"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			cmd := process(t, tt.args...)
-			cmd.Env = append(cmd.Env, tt.environ...)
-			stderr := new(bytes.Buffer)
-			cmd.Stdin, cmd.Stderr = strings.NewReader(""), stderr // who calls leaves at once
-			err := cmd.Run()
-			exit, _ := errors.AsType[*exec.ExitError](err)
-			if tt.want == "" {
-				if err != nil {
-					t.Errorf("ended with %v: %s", err, stderr)
-				}
-			} else if exit == nil || exit.ExitCode() != 2 || !strings.Contains(stderr.String(), tt.want) {
-				t.Errorf("ended with %v, want status 2 and %q:\n%s", err, tt.want, stderr)
+			cmd := workertest.Command(tt.environ, tt.args...)
+			if tt.want != "" {
+				workertest.Refused(t, 2, cmd, tt.want)
+				return
+			}
+			if end := workertest.Run(t, cmd); end.Status != 0 { // who calls has left at once
+				t.Errorf("%+v", end)
 			}
 		})
 	}
@@ -278,14 +232,7 @@ func TestFlagsThatMakeNoSense(t *testing.T) {
 		{"replicas without a key", append(good, "--oauth-client-id", "web", "--replicas", "2", "--token-key", strings.Repeat("ab", 32)), "--oauth-key-file"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			cmd := process(t, tt.args...)
-			stderr := new(bytes.Buffer)
-			cmd.Stderr = stderr
-			err := cmd.Run()
-			exit, ok := errors.AsType[*exec.ExitError](err)
-			if !ok || exit.ExitCode() != 2 || !strings.Contains(stderr.String(), tt.want) {
-				t.Errorf("ended with %v, want status 2 and %q:\n%s", err, tt.want, stderr)
-			}
+			workertest.Refused(t, 2, workertest.Command(nil, tt.args...), tt.want)
 		})
 	}
 }

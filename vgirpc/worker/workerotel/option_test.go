@@ -1,16 +1,12 @@
 package workerotel_test
 
 import (
-	"bufio"
 	"bytes"
 	"context"
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 
 	api "go.opentelemetry.io/otel"
@@ -18,6 +14,7 @@ import (
 
 	"github.com/vgirpc/vgirpc-go/conformance"
 	"github.com/vgirpc/vgirpc-go/httpserver"
+	"github.com/vgirpc/vgirpc-go/internal/workertest"
 	"github.com/vgirpc/vgirpc-go/vgirpc"
 	"github.com/vgirpc/vgirpc-go/vgirpc/subprocess"
 	"github.com/vgirpc/vgirpc-go/vgirpc/worker"
@@ -27,17 +24,15 @@ import (
 	"github.com/vgirpc/vgirpc-go/wire"
 )
 
-// asWorker makes the test binary the worker under test.
-const asWorker = "VGIRPC_TEST_OTEL_WORKER"
-
 func TestMain(m *testing.M) {
-	switch os.Getenv(asWorker) {
-	case "conformance":
-		conformanceMain()
-	case "small":
-		smallMain()
-	}
-	os.Exit(m.Run())
+	workertest.Main(m, func(role string) {
+		switch role {
+		case "conformance":
+			conformanceMain()
+		case "small":
+			smallMain()
+		}
+	})
 }
 
 // conformanceMain serves what the Python reference knows.
@@ -76,10 +71,11 @@ func smallMain() {
 	worker.Main(server, workerotel.Option(workerotel.Options{Attributes: map[string]string{"deployment": "blue"}}))
 }
 
-// environment is that of a worker without what the machine says of telemetry.
-func environment(which string, more ...string) []string {
-	env := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "OTEL_") })
-	return append(append(env, asWorker+"="+which), more...)
+// environment is that of a worker in a role, without what the machine says of
+// telemetry.
+func environment(role string, more ...string) []string {
+	env := slices.DeleteFunc(workertest.Environ(workertest.Role(role)), func(v string) bool { return strings.HasPrefix(v, "OTEL_") })
+	return append(env, more...)
 }
 
 const (
@@ -195,12 +191,9 @@ func TestWhatTheEnvironmentSaysOfTelemetryHolds(t *testing.T) {
 func TestSettingsThatMakeNoSenseEndTheWorker(t *testing.T) {
 	for _, setting := range []string{"OTEL_TRACES_EXPORTER=carrier-pigeon", "OTEL_EXPORTER_OTLP_PROTOCOL=smoke"} {
 		t.Run(setting, func(t *testing.T) {
-			cmd := exec.CommandContext(t.Context(), os.Args[0], "--otel")
+			cmd := workertest.Command(nil, "--otel")
 			cmd.Env = environment("small", setting)
-			out, err := cmd.CombinedOutput()
-			if cmd.ProcessState.ExitCode() != 2 || !strings.Contains(string(out), "--otel: traces:") {
-				t.Errorf("%v: %s", err, out)
-			}
+			workertest.Refused(t, 2, cmd, "--otel: traces:")
 		})
 	}
 }
@@ -214,43 +207,4 @@ func TestACollectorThatDoesNotAnswerHoldsNobodyUp(t *testing.T) {
 	if !strings.Contains(stderr, "telemetry is lost") {
 		t.Errorf("the worker ended without a word:\n%s", stderr)
 	}
-}
-
-// listening is a worker that serves HTTP.
-type listening struct {
-	port string
-	stop func()
-}
-
-func startHTTP(t *testing.T, env []string, args ...string) *listening {
-	t.Helper()
-	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), os.Args[0], append([]string{"--http"}, args...)...)
-	cmd.Env, cmd.Stderr = env, os.Stderr
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	stopped := false
-	w := &listening{stop: func() {
-		if stopped {
-			return
-		}
-		stopped = true
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		if err := cmd.Wait(); err != nil {
-			t.Errorf("the worker ended with %v", err)
-		}
-	}}
-	t.Cleanup(w.stop)
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := fmt.Sscanf(line, "PORT:%s", &w.port); err != nil {
-		t.Fatalf("%q: %v", line, err)
-	}
-	return w
 }

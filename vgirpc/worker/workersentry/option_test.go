@@ -2,15 +2,12 @@ package workersentry_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -18,18 +15,16 @@ import (
 	sdk "github.com/getsentry/sentry-go"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/vgirpc/vgirpc-go/internal/workertest"
 	"github.com/vgirpc/vgirpc-go/vgirpc"
 	"github.com/vgirpc/vgirpc-go/vgirpc/subprocess"
 	"github.com/vgirpc/vgirpc-go/vgirpc/worker"
 	"github.com/vgirpc/vgirpc-go/vgirpc/worker/workersentry"
 )
 
-const (
-	// asWorker makes the test binary a worker.
-	asWorker = "VGIRPC_TEST_SENTRY_WORKER"
-	// asProgram makes that initialise the SDK itself.
-	asProgram = "VGIRPC_TEST_SENTRY_PROGRAM"
-)
+// asProgram names the variable with a DSN that the program of the worker under test
+// gives to the SDK itself.
+const asProgram = "VGIRPC_TEST_SENTRY_PROGRAM"
 
 type textParams struct {
 	Text string `vgi:"text"`
@@ -40,10 +35,9 @@ func newContract() (*vgirpc.Protocol, *vgirpc.Unary[textParams, string]) {
 	return p, vgirpc.NewUnary[textParams, string](p, "fail")
 }
 
-func TestMain(m *testing.M) {
-	if os.Getenv(asWorker) == "" {
-		os.Exit(m.Run())
-	}
+func TestMain(m *testing.M) { workertest.Main(m, workerMain) }
+
+func workerMain(string) {
 	if dsn := os.Getenv(asProgram); dsn != "" {
 		scrub := func(e *sdk.Event, _ *sdk.EventHint) *sdk.Event {
 			e.Tags["scrubbed"] = "by the program"
@@ -151,7 +145,7 @@ func TestAFaultIsReportedBeforeTheWorkerEnds(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			in := newIntake(t)
-			opts := subprocess.Options{Command: []string{os.Args[0]}, Env: append(os.Environ(), asWorker+"=1"), Stderr: io.Discard}
+			opts := subprocess.Options{Command: []string{os.Args[0]}, Env: workertest.Environ(), Stderr: io.Discard}
 			if tt.args != nil {
 				opts.Command = append(opts.Command, tt.args(in.dsn())...)
 			}
@@ -193,7 +187,7 @@ func TestAWorkerEndsThoughNobodyTakesItsReports(t *testing.T) {
 	_, fail := newContract()
 	c, err := subprocess.New(t.Context(), subprocess.Options{
 		Command: []string{os.Args[0]}, Stderr: io.Discard,
-		Env: append(os.Environ(), asWorker+"=1", "SENTRY_DSN="+strings.Replace(server.URL, "://", "://k@", 1)+"/7"),
+		Env: workertest.Environ("SENTRY_DSN=" + strings.Replace(server.URL, "://", "://k@", 1) + "/7"),
 	}, vgirpc.ClientOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -218,33 +212,26 @@ func TestCommandLinesThatMakeNoSense(t *testing.T) {
 		{"--sentry-traces-sample-rate 0.5", "this program has a client of its own", append(program, "SENTRY_DSN=https://s3cretkey@h/7")},
 	} {
 		t.Run(tt.args, func(t *testing.T) {
-			cmd := exec.CommandContext(t.Context(), os.Args[0], strings.Fields(tt.args)...)
-			cmd.Env = slices.Concat(os.Environ(), []string{asWorker + "=1"}, tt.env)
-			out, err := cmd.CombinedOutput()
-			if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 2 {
-				t.Errorf("it ends with %v", err)
-			}
-			if !strings.Contains(string(out), tt.want) || strings.Contains(string(out), "s3cretkey") {
-				t.Errorf("it says %q, want %q", out, tt.want)
+			said := workertest.Refused(t, 2, workertest.Command(tt.env, strings.Fields(tt.args)...), tt.want)
+			if strings.Contains(said, "s3cretkey") {
+				t.Errorf("it tells the key: %q", said)
 			}
 		})
 	}
 }
 
 func TestTheConfigurationHidesTheKey(t *testing.T) {
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "--print-config")
-	cmd.Env = append(os.Environ(), asWorker+"=1", "SENTRY_DSN=https://s3cretkey@h/7")
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatal(err)
+	end := workertest.Run(t, workertest.Command([]string{"SENTRY_DSN=https://s3cretkey@h/7"}, "--print-config"))
+	if end.Status != 0 {
+		t.Fatalf("%+v", end)
 	}
 	var lines []string
-	for line := range strings.Lines(string(out)) {
+	for line := range strings.Lines(end.Stdout) {
 		if strings.Contains(line, "sentry-dsn:") {
 			lines = append(lines, strings.TrimSpace(line))
 		}
 	}
-	if diff := cmp.Diff([]string{"# sentry-dsn: hidden, from SENTRY_DSN"}, lines); diff != "" || strings.Contains(string(out), "s3cretkey") {
-		t.Errorf("(-want +got):\n%s\n%s", diff, out)
+	if diff := cmp.Diff([]string{"# sentry-dsn: hidden, from SENTRY_DSN"}, lines); diff != "" || strings.Contains(end.Stdout, "s3cretkey") {
+		t.Errorf("(-want +got):\n%s\n%s", diff, end.Stdout)
 	}
 }

@@ -1,8 +1,6 @@
 package workerspiffe_test
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
@@ -16,8 +14,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -33,6 +29,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/vgirpc/vgirpc-go/auth/spiffe"
+	"github.com/vgirpc/vgirpc-go/internal/workertest"
 	"github.com/vgirpc/vgirpc-go/vgirpc"
 	"github.com/vgirpc/vgirpc-go/vgirpc/httpclient"
 	"github.com/vgirpc/vgirpc-go/vgirpc/worker"
@@ -40,9 +37,6 @@ import (
 	"github.com/vgirpc/vgirpc-go/vgirpc/worker/workeridentity"
 	"github.com/vgirpc/vgirpc-go/vgirpc/worker/workerspiffe"
 )
-
-// asWorker makes the test binary the worker under test.
-const asWorker = "VGIRPC_TEST_SPIFFE_WORKER"
 
 const (
 	serverID = "spiffe://example.org/reports"
@@ -62,10 +56,9 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-func TestMain(m *testing.M) {
-	if os.Getenv(asWorker) == "" {
-		os.Exit(m.Run())
-	}
+func TestMain(m *testing.M) { workertest.Main(m, workerMain) }
+
+func workerMain(string) {
 	server := must(vgirpc.NewServer(vgirpc.ServerOptions{}, contract))
 	vgirpc.HandleUnary(server, whoami, func(ctx context.Context, _ vgirpc.None) (string, error) {
 		return vgirpc.CallFrom(ctx).Peer().Identity.Principal, nil
@@ -147,7 +140,7 @@ func (a *agent) token(id, audience string) string {
 }
 
 // client is one that shows an SVID, none when the ID is "".
-func (a *agent) client(t *testing.T, port, id, token string) *vgirpc.Client {
+func (a *agent) client(t *testing.T, address, id, token string) *vgirpc.Client {
 	t.Helper()
 	domain := spiffeid.RequireTrustDomainFromString("example.org")
 	opts := spiffe.TLSOptions{
@@ -161,36 +154,17 @@ func (a *agent) client(t *testing.T, port, id, token string) *vgirpc.Client {
 	if token != "" {
 		header.Set("Authorization", "Bearer "+token)
 	}
-	c := must(httpclient.Dial(t.Context(), "https://127.0.0.1:"+port, httpclient.Options{
+	c := must(httpclient.Dial(t.Context(), "https://"+address, httpclient.Options{
 		MaxResponseBytes: -1, TLS: must(spiffe.ClientTLS(opts)), Header: header,
 	}, vgirpc.ClientOptions{}))
 	t.Cleanup(func() { _ = c.Close() })
 	return c
 }
 
-// start starts a worker and returns its port.
+// start starts a worker and returns its address.
 func start(t *testing.T, args ...string) string {
 	t.Helper()
-	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), os.Args[0], append([]string{"--http"}, args...)...) // it ends by a signal
-	cmd.Env = append(os.Environ(), asWorker+"=1")
-	stderr := new(bytes.Buffer)
-	cmd.Stderr = stderr
-	out := must(cmd.StdoutPipe())
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Signal(os.Interrupt)
-		if err := cmd.Wait(); err != nil {
-			t.Errorf("the worker ended with %v: %s", err, stderr)
-		}
-	})
-	line, err := bufio.NewReader(out).ReadString('\n')
-	port, ok := strings.CutPrefix(strings.TrimSpace(line), "PORT:")
-	if err != nil || !ok {
-		t.Fatalf("announced %q: %v: %s", line, err, stderr)
-	}
-	return port
+	return workertest.Serve(t, workertest.Command(nil, append([]string{"--http"}, args...)...)).Address(t)
 }
 
 func TestWorkloadsAreKnownByCertificatesAndTokens(t *testing.T) {
@@ -204,7 +178,7 @@ func TestWorkloadsAreKnownByCertificatesAndTokens(t *testing.T) {
 	const refusedByTLS = "connection"
 	for _, tt := range []struct {
 		name      string
-		port      string
+		address   string
 		id, token string
 		want      string // who, or why not
 	}{
@@ -218,7 +192,7 @@ func TestWorkloadsAreKnownByCertificatesAndTokens(t *testing.T) {
 		{"neither", either, "", "", "missing_credential"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := whoami.Call(t.Context(), a.client(t, tt.port, tt.id, tt.token), vgirpc.None{})
+			got, err := whoami.Call(t.Context(), a.client(t, tt.address, tt.id, tt.token), vgirpc.None{})
 			if refused, ok := errors.AsType[*httpclient.UnauthorizedError](err); ok {
 				got = refused.Reason
 			} else if err != nil {

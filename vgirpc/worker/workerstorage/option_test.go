@@ -3,15 +3,16 @@ package workerstorage_test
 import (
 	"context"
 	"errors"
+	"net/http"
 	"net/url"
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/vgirpc/vgirpc-go/external"
 	"github.com/vgirpc/vgirpc-go/httpserver"
+	"github.com/vgirpc/vgirpc-go/internal/workertest"
 	"github.com/vgirpc/vgirpc-go/vgirpc"
 	"github.com/vgirpc/vgirpc-go/vgirpc/subprocess"
 	"github.com/vgirpc/vgirpc-go/vgirpc/worker"
@@ -19,15 +20,7 @@ import (
 	"github.com/vgirpc/vgirpc-go/vgirpc/worker/workerstorage"
 )
 
-// asWorker makes the test binary the worker under test.
-const asWorker = "VGIRPC_TEST_STORAGE_WORKER"
-
-func TestMain(m *testing.M) {
-	if os.Getenv(asWorker) != "" {
-		workerMain()
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { workertest.Main(m, workerMain) }
 
 type textParams struct {
 	Text string `vgi:"text"`
@@ -39,7 +32,7 @@ func newContract() (*vgirpc.Protocol, *vgirpc.Unary[textParams, string]) {
 }
 
 // workerMain is a user's main function.
-func workerMain() {
+func workerMain(string) {
 	contract, echo := newContract()
 	server, err := vgirpc.NewServer(vgirpc.ServerOptions{}, contract)
 	if err != nil {
@@ -58,7 +51,7 @@ func workerMain() {
 func connect(t *testing.T, opts vgirpc.ClientOptions, args ...string) *vgirpc.Client {
 	t.Helper()
 	c, err := subprocess.New(t.Context(), subprocess.Options{
-		Command: append([]string{os.Args[0]}, args...), Env: append(os.Environ(), asWorker+"=1"), Stderr: os.Stderr,
+		Command: append([]string{os.Args[0]}, args...), Env: workertest.Environ(), Stderr: os.Stderr,
 	}, opts)
 	if err != nil {
 		t.Fatal(err)
@@ -122,24 +115,33 @@ func TestCommandLinesThatMakeNoSense(t *testing.T) {
 		"--storage test://h --storage-listen :0":        "--storage-listen",
 	} {
 		t.Run(args, func(t *testing.T) {
-			cmd := exec.CommandContext(t.Context(), os.Args[0], strings.Fields(args)...)
-			cmd.Env = append(os.Environ(), asWorker+"=1")
-			out, err := cmd.CombinedOutput()
-			if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 2 {
-				t.Errorf("it ends with %v", err)
-			}
-			if !strings.Contains(string(out), want) || strings.Contains(string(out), "secret") {
-				t.Errorf("it says %q, want %q", out, want)
+			if said := workertest.Refused(t, 2, workertest.Command(nil, strings.Fields(args)...), want); strings.Contains(said, "secret") {
+				t.Errorf("it tells the secret: %q", said)
 			}
 		})
 	}
 }
 
 func TestOverHTTPClientsGetPlacesForLargeRequests(t *testing.T) {
-	p := start(t, "--http", "--storage", "mem://")
+	header := health(t, workertest.Serve(t, workertest.Command(nil, "--http", "--storage", "mem://")).Address(t))
 	for name, want := range map[string]string{"VGI-Upload-URL-Support": "true", "VGI-Externalization-Enabled": "true"} {
-		if got := p.health(t).Get(name); got != want {
+		if got := header.Get(name); got != want {
 			t.Errorf("%s: %q", name, got)
 		}
 	}
+}
+
+// health is the header of the answer to load balancers.
+func health(t *testing.T, address string) http.Header {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+address+"/health", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = res.Body.Close()
+	return res.Header
 }
