@@ -6,6 +6,7 @@ FUZZTIME  ?= 60s
 BENCH     ?= .
 BENCHARGS ?= -check
 SOAKTIME  ?= 10m
+TESTARGS  ?=
 
 GOLANGCI_LINT := $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
 
@@ -27,9 +28,9 @@ build: ## build the binaries of cmd/ into bin/
 demo: ## start the demo worker and call it
 	$(GO) run ./examples/hello/client $(GO) run ./examples/hello
 
-test: ## run the Go tests
-	$(GO) test ./...
-	$(GO) test -C bench/peers -mod=mod ./...
+test: ## run the Go tests (TESTARGS)
+	$(GO) test $(TESTARGS) ./...
+	$(GO) test -C bench/peers -mod=readonly $(TESTARGS) ./...
 
 race: ## run the Go tests under the race detector
 	$(GO) test -race ./...
@@ -56,9 +57,11 @@ bench: ## run the Go benchmarks, and the worker against the floor (BENCH, BENCHA
 
 lint: ## run the linters and check the format
 	$(GOLANGCI_LINT) run ./...
+	cd bench/peers && $(GOLANGCI_LINT) run --disable gomoddirectives ./... # its replace directive leads here
 
 vet: ## run go vet, and verify the modules
 	$(GO) vet ./...
+	$(GO) vet -C bench/peers -mod=readonly ./...
 	$(GO) mod verify
 
 format: ## format the code

@@ -3,15 +3,17 @@ package conformance_test
 import (
 	"encoding/json"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/vgirpc/vgirpc-go/internal/freeport"
 )
 
 // authorizationServer is one that a token request never satisfies: it answers
@@ -75,13 +77,8 @@ func answerTo(t *testing.T, method, at string, header http.Header, body string) 
 // proxy does (CONTRACT.md, section 5), and to the way there.
 func TestTheSignInOfBrowsers(t *testing.T) {
 	idp := newAuthorizationServer(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	_, port, _ := net.SplitHostPort(address)
-	_ = l.Close() // the worker takes the port that its resource names
+	port := strconv.Itoa(freeport.Port(t)) // the worker takes the port that its resource names
+	address := "127.0.0.1:" + port
 	base := "http://" + address + "/vgi"
 	w := start(t, nil, "--http-pkce", "--port", port, "--idp-url", idp.URL, "--resource", base)
 	if w.line != "PORT:"+port {

@@ -6,7 +6,9 @@
 # DIR/python is then the interpreter. Python 3.13 or newer is taken from
 # $VGI_BASE_PYTHON, the PATH, pyenv or uv, in this order; where there is none, on
 # Debian and as root, debootstrap makes a small trixie system in DIR/root
-# ($VGI_MIRROR names a mirror) and DIR/python enters it. What gets installed is
+# ($VGI_MIRROR names a mirror) and DIR/python enters it. VGI_FORCE_CHROOT=1 does so
+# even where there is one. In there DIR/python sees /tmp, this repository and the
+# directories that $VGI_CHROOT_BINDS names when it is run. What gets installed is
 # pinned in requirements.lock. On a finished DIR the script changes nothing.
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")

@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/vgirpc/vgirpc-go/internal/freeport"
 )
 
 // patience bounds the wait for another process.
@@ -190,13 +191,8 @@ func poll(t *testing.T, what string, ready func(context.Context) error) {
 	}
 }
 
-// freePort is a port that nothing listens on.
+// freePort is a port for a program, as it is written in command lines.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+	return strconv.Itoa(freeport.Port(t))
 }

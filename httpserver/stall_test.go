@@ -75,7 +75,7 @@ func TestABodyThatStandsStillIsToldSo(t *testing.T) {
 }
 
 func TestABodyThatStandsStillOverHTTP2IsToldSoAndItsConnectionGoesOn(t *testing.T) {
-	_, address := serve(t, newHandler(t, httpserver.Options{}), httpserver.ServeOptions{ProgressTimeout: soon})
+	_, address := serve(t, newHandler(t, httpserver.Options{}), httpserver.ServeOptions{ProgressTimeout: notSoon})
 	c := client(t, onlyH2C)
 	url := "http://" + address + "/ConformanceService/echo_float"
 	body := echoFloat(t)

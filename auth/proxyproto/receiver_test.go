@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -122,8 +123,12 @@ func from(t *testing.T, address string, to net.Addr) net.Conn {
 	t.Helper()
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}}
 	c, err := d.DialContext(t.Context(), to.Network(), to.String())
-	if err != nil {
+	switch {
+	case err == nil:
+	case os.Getenv("CI") == "":
 		t.Skipf("this machine has no %s: %v", address, err)
+	default:
+		t.Fatalf("this machine has no %s: %v", address, err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
 	_ = c.SetDeadline(time.Now().Add(patience))

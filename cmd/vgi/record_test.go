@@ -21,6 +21,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/vgirpc/vgirpc-go/cmd/vgi/internal/recording"
+	"github.com/vgirpc/vgirpc-go/internal/freeport"
 	"github.com/vgirpc/vgirpc-go/vgirpc"
 )
 
@@ -514,12 +515,7 @@ func TestEndsAndErrorsOfConnectionsGoThrough(t *testing.T) {
 	})
 	t.Run("tcp: a server that is not there", func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "r")
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		closeAll(l)
-		front, stop := background(t, "record", "-o", file, "tcp:127.0.0.1:0", "tcp:"+l.Addr().String())
+		front, stop := background(t, "record", "-o", file, "tcp:127.0.0.1:0", "tcp:"+freeport.Refusing(t))
 		client, err := net.Dial("tcp", strings.TrimPrefix(front, "tcp:"))
 		if err == nil {
 			defer closeAll(client)

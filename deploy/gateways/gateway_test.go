@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -15,6 +13,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/vgirpc/vgirpc-go/internal/freeport"
 )
 
 // startLimit bounds the wait for a process to answer.
@@ -98,7 +98,7 @@ func (g *gateway) start(t *testing.T, replica1, replica2 int, edits ...func(conf
 	t.Helper()
 	path := g.find(t)
 	dir := t.TempDir()
-	port, admin := freePort(t), freePort(t)
+	port, admin := freeport.Port(t), freeport.Port(t)
 	config := filepath.Join(dir, g.config)
 	text := g.configure(t, map[string]int{"8080": port, "9901": admin, "9101": replica1, "9102": replica2})
 	for _, edit := range edits {
@@ -205,33 +205,4 @@ func health(ctx context.Context, base string) string {
 		return ""
 	}
 	return string(a.body)
-}
-
-// Ports that tests of this process have taken.
-var ports = struct {
-	sync.Mutex
-	taken map[int]bool
-}{taken: map[int]bool{}}
-
-// freePort picks a port below the range that the system hands out to outgoing
-// connections: a replica that restarts must find its port free.
-func freePort(t *testing.T) int {
-	t.Helper()
-	ports.Lock()
-	defer ports.Unlock()
-	for range 1000 {
-		port := 20000 + rand.IntN(12000)
-		if ports.taken[port] {
-			continue
-		}
-		l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port))
-		if err != nil {
-			continue
-		}
-		l.Close()
-		ports.taken[port] = true
-		return port
-	}
-	t.Fatal("no free port")
-	return 0
 }

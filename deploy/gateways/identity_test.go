@@ -24,6 +24,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vgirpc/vgirpc-go/internal/freeport"
 	"github.com/vgirpc/vgirpc-go/internal/pyref"
 	"github.com/vgirpc/vgirpc-go/vgirpc"
 	"github.com/vgirpc/vgirpc-go/vgirpc/httpclient"
@@ -152,7 +153,7 @@ func startRecipe(t *testing.T, r recipe, certificates *pki, ports map[string]int
 		if certificates != nil {
 			dir = certificates.dir
 		}
-		ports["9901"] = freePort(t)
+		ports["9901"] = freeport.Port(t)
 		config := filepath.Join(dir, r.config)
 		text := g.configure(t, ports)
 		for _, setting := range r.uncomment {
@@ -284,7 +285,7 @@ func TestTheGatewaysClientCertificateNamesTheCaller(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			certificates := newPKI(t)
-			port := freePort(t)
+			port := freeport.Port(t)
 			at := startWhoami(t, tt.behind, "--http", "0")
 			startRecipe(t, tt.recipe, certificates, map[string]int{"8443": port, "9101": at})
 			base, direct := "https://127.0.0.1:"+strconv.Itoa(port), "http://127.0.0.1:"+strconv.Itoa(at)
@@ -396,7 +397,7 @@ func TestTheGatewaysPROXYHeaderTellsTheClientsAddress(t *testing.T) {
 		t.Run(tt.gateway, func(t *testing.T) {
 			t.Parallel()
 			flags := append([]string{"--proxy-protocol", "--trusted-proxy", "127.0.0.1"}, tt.flags...)
-			overHTTP, overTCP := freePort(t), freePort(t)
+			overHTTP, overTCP := freeport.Port(t), freeport.Port(t)
 			httpPort := startWhoami(t, "nobody", append(flags, "--http", "0")...)
 			tcpPort := startWhoami(t, "nobody", append(flags, "--tcp", "0")...)
 			startRecipe(t, recipe{tt.gateway, tt.config, nil}, nil, map[string]int{

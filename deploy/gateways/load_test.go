@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -26,7 +27,7 @@ const (
 type load struct {
 	failed  func(caller int, kind string, err error) // called by the caller
 	done    [3]atomic.Int64                          // calls of each kind that succeeded
-	steps   atomic.Int64                             // requests answered
+	steps   [callers]atomic.Int64                    // requests of each caller that were answered
 	stopped atomic.Bool
 	all     sync.WaitGroup
 }
@@ -34,7 +35,7 @@ type load struct {
 // kinds are the calls that callers make, in turn.
 var kinds = [3]struct {
 	name string
-	call func(context.Context, *vgirpc.Client, *load) error
+	call func(_ context.Context, _ *vgirpc.Client, answered *atomic.Int64) error
 }{
 	{"unary", convert},
 	{"producer", readEntries},
@@ -55,7 +56,7 @@ func startLoad(t *testing.T, base string, failed func(caller int, kind string, e
 			defer pool.CloseIdleConnections()
 			for i := caller; !l.stopped.Load(); i++ {
 				kind := i % len(kinds)
-				if err := kinds[kind].call(t.Context(), client, l); err != nil {
+				if err := kinds[kind].call(t.Context(), client, &l.steps[caller]); err != nil {
 					l.failed(caller, kinds[kind].name, err)
 					continue
 				}
@@ -81,19 +82,45 @@ func (l *load) counts() (n [3]int64) {
 	return n
 }
 
-func convert(ctx context.Context, c *vgirpc.Client, l *load) error {
+// requests is how many were answered.
+func (l *load) requests() (n int64) {
+	for caller := range l.steps {
+		n += l.steps[caller].Load()
+	}
+	return n
+}
+
+// awaitStuck waits until no caller gets an answer any more because each has a call at
+// a replica that gives none. On a slow machine the gateway may find that replica dead
+// before everybody has been sent there: then it waits until one has been there for
+// long.
+func (l *load) awaitStuck(t *testing.T) {
+	t.Helper()
+	var last, still [callers]int64 // still is how often in a row a caller had not moved
+	poll(t, "callers have a call at a replica that does not answer", func(context.Context) bool {
+		for caller := range callers {
+			still[caller]++
+			if now := l.steps[caller].Load(); now != last[caller] {
+				last[caller], still[caller] = now, 0
+			}
+		}
+		return slices.Min(still[:]) >= 50 || slices.Max(still[:]) >= 250
+	})
+}
+
+func convert(ctx context.Context, c *vgirpc.Client, answered *atomic.Int64) error {
 	got, err := ledger.Convert.Call(ctx, c, ledger.ConvertParams{Amount: 21, Rate: 2})
 	if err != nil {
 		return err
 	}
-	l.steps.Add(1)
+	answered.Add(1)
 	if got != 42 {
 		return fmt.Errorf("convert answered %v", got)
 	}
 	return nil
 }
 
-func readEntries(ctx context.Context, c *vgirpc.Client, l *load) error {
+func readEntries(ctx context.Context, c *vgirpc.Client, answered *atomic.Int64) error {
 	stream, err := ledger.Entries.Open(ctx, c, ledger.EntriesParams{Count: turnsOfCall})
 	if err != nil {
 		return err
@@ -103,7 +130,7 @@ func readEntries(ctx context.Context, c *vgirpc.Client, l *load) error {
 		if err != nil {
 			return err
 		}
-		l.steps.Add(1)
+		answered.Add(1)
 		if want++; len(rows) != 1 || rows[0].Amount != want {
 			return fmt.Errorf("batch %d of entries: %v", want, rows)
 		}
@@ -114,7 +141,7 @@ func readEntries(ctx context.Context, c *vgirpc.Client, l *load) error {
 	return nil
 }
 
-func keepBalance(ctx context.Context, c *vgirpc.Client, l *load) (err error) {
+func keepBalance(ctx context.Context, c *vgirpc.Client, answered *atomic.Int64) (err error) {
 	stream, err := ledger.Balance.Open(ctx, c, vgirpc.None{})
 	if err != nil {
 		return err
@@ -127,7 +154,7 @@ func keepBalance(ctx context.Context, c *vgirpc.Client, l *load) (err error) {
 		if err != nil {
 			return err
 		}
-		l.steps.Add(1)
+		answered.Add(1)
 		if len(rows) != 1 || rows[0].Total != sum {
 			return fmt.Errorf("turn %d of balance: %v, want %d", n, rows, sum)
 		}

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/vgirpc/vgirpc-go/internal/freeport"
 )
 
 // workerCommand is what the tests start as a replica: VGI_TEST_WORKER, or
@@ -62,7 +64,7 @@ type replica struct {
 // startReplica runs a worker until the test ends.
 func startReplica(t *testing.T, id string) *replica {
 	t.Helper()
-	r := &replica{id: id, port: freePort(t), log: filepath.Join(t.TempDir(), id+".log")}
+	r := &replica{id: id, port: freeport.Port(t), log: filepath.Join(t.TempDir(), id+".log")}
 	t.Cleanup(func() {
 		r.kill()
 		if t.Failed() {

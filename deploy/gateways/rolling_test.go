@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/vgirpc/vgirpc-go/internal/freeport"
 	"github.com/vgirpc/vgirpc-go/vgirpc"
 )
 
@@ -61,7 +62,7 @@ func startInstance(t *testing.T) *instance {
 	if err != nil {
 		t.Fatal(err)
 	}
-	i := &instance{program: program, dir: t.TempDir(), port: freePort(t), admin: freePort(t), process: make(chan *os.Process, 1)}
+	i := &instance{program: program, dir: t.TempDir(), port: freeport.Port(t), admin: freeport.Port(t), process: make(chan *os.Process, 1)}
 	t.Cleanup(func() {
 		p := <-i.process
 		_ = p.Kill()
@@ -252,7 +253,10 @@ func TestARollingRestartFailsNoCall(t *testing.T) {
 				poll(t, "the replica serves calls", func(context.Context) bool { return len(i.served(t)) == 1 })
 				tt.restart(t, i)
 				poll(t, "its next process serves calls", func(context.Context) bool { return len(i.served(t)) == 2 || t.Failed() })
-				if drained := strings.Count(i.output.tail(1<<20), "msg=drained "); drained != 1 || !strings.Contains(i.output.tail(1<<20), "cut=0") {
+				said := func() string { return i.output.tail(1 << 20) }
+				// What a process wrote may come after its end.
+				poll(t, "it has said that it has drained", func(context.Context) bool { return strings.Contains(said(), "cut=") })
+				if drained := strings.Count(said(), "msg=drained "); drained != 1 || !strings.Contains(said(), "cut=0") {
 					t.Errorf("replica %d said %d times that it has drained, or that calls were cut", n+1, drained)
 				}
 			}
@@ -262,7 +266,7 @@ func TestARollingRestartFailsNoCall(t *testing.T) {
 					t.Errorf("no %s was called", kinds[kind].name)
 				}
 			}
-			t.Logf("calls: %v, of %d requests", l.counts(), l.steps.Load())
+			t.Logf("calls: %v, of %d requests", l.counts(), l.requests())
 		})
 	}
 }
@@ -296,14 +300,7 @@ func TestAKilledReplicaFailsTheCallsInFlightOnItAndNoOthers(t *testing.T) {
 				t.Fatal(err)
 			}
 			// Whoever is sent there waits there, until everybody does.
-			last, still := int64(-1), 0
-			poll(t, "every caller has a call at that replica", func(context.Context) bool {
-				if now := l.steps.Load(); now != last {
-					last, still = now, 0
-				}
-				still++
-				return still == 25
-			})
+			l.awaitStuck(t)
 			mu.Lock()
 			if len(failures) > 0 {
 				t.Errorf("calls failed before: %v", failures)

@@ -11,12 +11,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	sdk "github.com/getsentry/sentry-go"
 
+	"github.com/vgirpc/vgirpc-go/internal/freeport"
 	"github.com/vgirpc/vgirpc-go/observability/sentry"
 )
 
@@ -51,14 +53,9 @@ func newBugsink(t *testing.T) *bugsink {
 		}
 		t.Skipf("%v: observability/setup.sh installs it", err)
 	}
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	_ = l.Close() // Bugsink wants to know its own name beforehand
+	host, port := "127.0.0.1", strconv.Itoa(freeport.Port(t)) // Bugsink wants to know its own name beforehand
+	address := net.JoinHostPort(host, port)
 	b := &bugsink{dir: t.TempDir(), bin: bin, base: "http://" + address}
-	host, port, _ := net.SplitHostPort(address)
 	b.run(t, "bugsink-create-conf", "--template=singleserver", "--host="+host, "--port="+port, "--base-dir="+b.dir, "-o", "bugsink_conf.py")
 	conf := filepath.Join(b.dir, "bugsink_conf.py")
 	text, err := os.ReadFile(conf)

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/vgirpc/vgirpc-go/httpserver"
+	"github.com/vgirpc/vgirpc-go/internal/freeport"
 	"github.com/vgirpc/vgirpc-go/vgirpc"
 	"github.com/vgirpc/vgirpc-go/vgirpc/httpclient"
 	"github.com/vgirpc/vgirpc-go/vgirpc/httpclient/balance"
@@ -393,17 +394,9 @@ func TestStickySession(t *testing.T) {
 	}
 }
 
-// TestAbsentReplica: calls go past an address at which nobody listens, and one
-// that nobody listens at any more.
+// TestAbsentReplica: calls go past an address at which nobody listens.
 func TestAbsentReplica(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	absent := "http://" + l.Addr().String()
-	if err := l.Close(); err != nil {
-		t.Fatal(err)
-	}
+	absent := "http://" + freeport.Refusing(t)
 	c := vgitest.NewContract()
 	h, err := httpserver.New(vgitest.NewServer(t, c, vgirpc.ServerOptions{}), httpserver.Options{})
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/apache/arrow-go/v18/arrow/memory"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/vgirpc/vgirpc-go/internal/pyref"
 	"github.com/vgirpc/vgirpc-go/wire"
 	"github.com/vgirpc/vgirpc-go/wire/schemacmp"
 )
@@ -211,11 +212,7 @@ func TestDataclassesAreWrittenAsTheReferenceReadThem(t *testing.T) {
 }
 
 func TestTheReferenceReadsTheGoldenFiles(t *testing.T) {
-	python := os.Getenv("VGI_PYTHON")
-	if python == "" {
-		t.Skip("VGI_PYTHON names no Python interpreter with vgi-rpc")
-	}
-	out, err := exec.Command(python, "testdata/golden.py", "check", goldenDir).CombinedOutput()
+	out, err := exec.Command(pyref.Python(t), "testdata/golden.py", "check", goldenDir).CombinedOutput()
 	if err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}

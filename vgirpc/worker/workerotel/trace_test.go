@@ -16,7 +16,9 @@ import (
 
 	otlptrace "go.opentelemetry.io/proto/otlp/trace/v1"
 
+	"github.com/vgirpc/vgirpc-go/internal/freeport"
 	"github.com/vgirpc/vgirpc-go/internal/pyref"
+	"github.com/vgirpc/vgirpc-go/internal/workertest"
 )
 
 // packages are where setup.sh puts what Python needs for these tests.
@@ -95,20 +97,16 @@ func startNginx(t *testing.T, worker string) string {
 	return base
 }
 
+// freePort is a port for a program, as it is written in command lines.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+	return strconv.Itoa(freeport.Port(t))
 }
 
 // await waits until a URL answers with status 200.
 func await(t *testing.T, url string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), workertest.Patience)
 	defer cancel()
 	for {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
@@ -158,14 +156,16 @@ provider.shutdown()
 
 func TestACallFromPythonThroughAGatewayToAWorkerAndItsStorageIsOneTrace(t *testing.T) {
 	collector := newSink(t)
-	w := startHTTP(t, environment("conformance", "OTEL_EXPORTER_OTLP_ENDPOINT="+collector.url),
-		"--storage", "mem://", "--externalize-threshold", "2000")
-	gateway := startNginx(t, w.port)
+	cmd := workertest.Command(nil, "--http", "--storage", "mem://", "--externalize-threshold", "2000")
+	cmd.Env = environment("conformance", "OTEL_EXPORTER_OTLP_ENDPOINT="+collector.url)
+	w := workertest.Serve(t, cmd)
+	_, port, _ := strings.Cut(w.Address(t), ":")
+	gateway := startNginx(t, port)
 	out, err := python(t, "-c", caller, gateway, collector.url).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	w.stop() // it sends what it has not sent yet
+	w.Stop(t) // it sends what it has not sent yet
 	root := collector.named(otlptrace.Span_SPAN_KIND_INTERNAL, "root")
 	echo := collector.named(otlptrace.Span_SPAN_KIND_SERVER, "vgi_rpc/echo_string")
 	small := collector.named(otlptrace.Span_SPAN_KIND_SERVER, "vgi_rpc/echo_int")
@@ -210,7 +210,7 @@ func TestACollectorOfAnotherMakerGetsTheSpans(t *testing.T) {
 // waitForPort waits until somebody listens.
 func waitForPort(t *testing.T, port string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), workertest.Patience)
 	defer cancel()
 	for {
 		conn, err := new(net.Dialer).DialContext(ctx, "tcp", "127.0.0.1:"+port)
