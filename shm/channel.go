@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"sync"
 
+	"github.com/apache/arrow-go/v18/arrow/memory"
+
 	"github.com/vgirpc/vgirpc-go/vgirpc"
 	"github.com/vgirpc/vgirpc-go/wire"
 )
@@ -30,7 +32,8 @@ type Options struct {
 	// stream's batch by the stream's next use; a handler's is released when it
 	// returns. Everything else that is decoded is a copy, as ever. The other side
 	// may write to the batch while it is read. Batches of a named segment are
-	// always copied.
+	// always copied. Batches can be built in such a segment, too: see
+	// [vgirpc.Call.Allocator].
 	ZeroCopy bool
 	// Limits bound what a stored batch may be, as on a connection.
 	Limits wire.Limits
@@ -67,6 +70,7 @@ type Channel struct {
 	held   map[int64]*lease // regions that this side has to free, by offset
 	broken error            // why nothing is placed any more
 	spare  *decoder         // memory for the next batch that is borrowed
+	site   *site            // where batches are built; nil as long as none was
 }
 
 var _ vgirpc.Offload = (*Channel)(nil)
@@ -125,7 +129,7 @@ func (c *Channel) Place(_ context.Context, schema *wire.Schema, cycle []wire.Bat
 		}
 		b := cycle[i]
 		b.Schema = schema
-		r, err := seg.Write(&b)
+		r, err := c.write(seg, &b)
 		if err != nil {
 			if c.note(err) {
 				break
@@ -138,7 +142,54 @@ func (c *Channel) Place(_ context.Context, schema *wire.Schema, cycle []wire.Bat
 		placed[i] = PointerBatch(schema, r, b.Meta)
 		moved += r.Length
 	}
+	if site := c.building(); site != nil {
+		c.faulted(site.clear())
+	}
 	return placed, moved, nil
+}
+
+// write stores a batch: where it was built, or as a copy.
+func (c *Channel) write(seg *Segment, b *wire.Batch) (Region, error) {
+	if site := c.building(); site != nil && site.seg == seg {
+		if r, err := site.finish(b); !errors.Is(err, errNotBuilt) {
+			return r, err
+		}
+	}
+	return seg.Write(b)
+}
+
+// building is where batches are built, nil as long as none was.
+func (c *Channel) building() *site {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.site
+}
+
+// Allocator implements [vgirpc.SharedMemory]: memory of the segment, with
+// [Options.ZeroCopy] and where the segment is sealed. Elsewhere, and when the
+// segment is full, it is the Go heap.
+func (c *Channel) Allocator() memory.Allocator {
+	seg := c.fit()
+	if seg == nil || !c.opts.ZeroCopy || !seg.Sealed() {
+		return memory.DefaultAllocator
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.site == nil || c.site.seg != seg {
+		c.site = &site{seg: seg}
+	}
+	return c.site
+}
+
+// Built implements [vgirpc.SharedMemory].
+func (c *Channel) Built() {
+	site := c.building()
+	if site == nil {
+		return
+	}
+	if offset, left := site.leave(); left {
+		c.hold(site.seg, offset, true) // the next turn frees it
+	}
 }
 
 // worth is the size of a batch that is worth moving, -1 for one that is not.

@@ -35,6 +35,15 @@
 //     released and before it places its answer;
 //   - headers are never placed, and logs and errors neither.
 //
+// # Building in place
+//
+// A batch whose buffers come from [Channel.Allocator] is sent from where it was
+// built. The first large buffer takes the widest gap of the segment; when the batch
+// is placed, schema and header are written in front of its body, the region becomes
+// exactly that of the batch, and the rest of the gap is free again. So a side
+// allocates only while it holds the turn, and its memory is the peer's from the
+// moment when the batch is sent.
+//
 // # Safety
 //
 // The other side may be hostile. What it wrote is copied before it is looked at;
@@ -43,7 +52,7 @@
 // checked for bounds, overflow and order. A batch is a copy that belongs to the
 // garbage collector, unless [Options.ZeroCopy] asks otherwise and the kernel
 // says that the memory cannot shrink. Even then the other side may write: values
-// may change while they are read.
+// may change while they are read, or while a batch is built there.
 //
 // The package never attaches on its own, never unlinks what it did not create,
 // and reads no environment. It works on Linux; elsewhere [Supported] is false

@@ -4,6 +4,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"unsafe"
 )
 
@@ -13,7 +14,8 @@ const (
 	// find it in none of them.
 	piece = 512 << 10
 	// share is what is worth another goroutine, in bytes. The other process waits
-	// meanwhile, and one core alone is slower than a socket, on which two copy.
+	// meanwhile, and one core alone is slower than a socket, on which two copy. They
+	// take pieces until there are none: who gets no core copies less.
 	share = 1 << 20
 	// mostShares is how many goroutines copy at once: more would wait for memory.
 	mostShares = 4
@@ -32,14 +34,24 @@ func touch(dst, src, mem []byte) error {
 	if shares < 2 {
 		return guarded(dst, src).errorIn(mem)
 	}
-	each := ((len(src)+shares-1)/shares + 63) &^ 63 // rounded up twice: nothing is left behind the last share
+	var next atomic.Int64
+	copies := func() (f fault) {
+		for f.reason == nil {
+			at := int(next.Add(piece)) - piece
+			if at >= len(src) {
+				break
+			}
+			to := min(at+piece, len(src))
+			f = guarded(dst[at:to], src[at:to])
+		}
+		return f
+	}
 	faults := make([]fault, shares)
 	var others sync.WaitGroup
 	for i := 1; i < shares; i++ {
-		from, to := i*each, min((i+1)*each, len(src))
-		others.Go(func() { faults[i] = guarded(dst[from:to], src[from:to]) })
+		others.Go(func() { faults[i] = copies() })
 	}
-	faults[0] = guarded(dst[:each], src[:each])
+	faults[0] = copies()
 	others.Wait()
 	for _, f := range faults {
 		if err := f.errorIn(mem); err != nil {

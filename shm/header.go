@@ -114,6 +114,27 @@ func firstFit(regions []Region, size, need int64) (index int, offset int64, ok b
 	return 0, 0, false
 }
 
+// widestGap finds the largest gap, and its index in the table.
+func widestGap(regions []Region, size int64) (index int, gap Region, ok bool) {
+	if len(regions) >= MaxAllocations {
+		return 0, Region{}, false
+	}
+	begin := int64(HeaderBytes)
+	for i := 0; i <= len(regions); i++ {
+		end := size
+		if i < len(regions) {
+			end = regions[i].Offset
+		}
+		if start := (begin + alignment - 1) &^ (alignment - 1); end-start > gap.Length {
+			index, gap = i, Region{start, end - start}
+		}
+		if i < len(regions) {
+			begin = regions[i].end()
+		}
+	}
+	return index, gap, gap.Length > 0
+}
+
 // find is the index of the region that begins at offset, -1 for none.
 func find(regions []Region, offset int64) int {
 	return slices.IndexFunc(regions, func(r Region) bool { return r.Offset == offset })

@@ -234,11 +234,15 @@ func (a *attacked) note(what string, err error) bool {
 // send moves a batch from one channel to the other and looks at what came.
 func (a *attacked) send(from, to *Channel, rec arrow.RecordBatch) {
 	a.t.Helper()
-	b := batch(a.t, rec)
+	defer from.Built()
+	b := a.built(from, rec)
 	placed, _, err := from.Place(a.t.Context(), b.Schema, []wire.Batch{*b}, -1)
 	noError(a.t, err) // it never fails
 	if placed[0].Rows != 0 {
 		a.failed++
+		w := wire.NewWriter(io.Discard) // as it goes inline now, or not at all
+		noError(a.t, w.Open(b.Schema))
+		_ = w.Batch(&placed[0])
 		return
 	}
 	got, release, err := to.resolve(&placed[0], b.Schema, a.life)
@@ -251,6 +255,27 @@ func (a *attacked) send(from, to *Channel, rec arrow.RecordBatch) {
 			readAll(a.t, got)
 		}
 	}
+}
+
+// built is rec in memory of the segment, where that can be had: arrow-go itself may
+// stop whoever builds what the peer changes at the same time.
+func (a *attacked) built(c *Channel, rec arrow.RecordBatch) (b *wire.Batch) {
+	a.t.Helper()
+	defer func() {
+		if p := recover(); p != nil {
+			if _, ok := p.(interface{ Addr() uintptr }); ok {
+				a.t.Errorf("memory outside was touched: %v", p)
+			}
+			b = batch(a.t, rec)
+		}
+	}()
+	rec = copyWith(a.t, c.Allocator(), rec)
+	schema, err := wire.NewSchema(rec.Schema())
+	noError(a.t, err)
+	if b, err = wire.NewBatch(schema, rec, nil); err != nil {
+		return batch(a.t, rec)
+	}
+	return b
 }
 
 // readShared looks at a batch whose memory the peer changes: it may be no good one

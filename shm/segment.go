@@ -188,6 +188,38 @@ func (s *Segment) Allocate(n int64) (offset int64, err error) {
 	return offset, s.store(i)
 }
 
+// widest takes the largest gap whole, if n bytes fit into it. The caller holds the
+// turn.
+func (s *Segment) widest(n int64) (Region, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.load(); err != nil {
+		return Region{}, err
+	}
+	i, r, ok := widestGap(s.regions, s.size)
+	if !ok || r.Length < n {
+		return Region{}, ErrFull
+	}
+	s.regions = slices.Insert(s.regions, i, r)
+	return r, s.store(i)
+}
+
+// narrow puts part, which lies in it, in the place of the region that begins at
+// offset. The caller holds the turn.
+func (s *Segment) narrow(offset int64, part Region) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.load(); err != nil {
+		return err
+	}
+	i := find(s.regions, offset)
+	if i < 0 {
+		return ErrNotAllocated
+	}
+	s.regions[i] = part
+	return s.store(i)
+}
+
 // Free gives back the region that begins at offset. When there is none the error
 // is [ErrNotAllocated]. The caller holds the turn.
 func (s *Segment) Free(offset int64) error {

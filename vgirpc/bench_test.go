@@ -159,6 +159,7 @@ func (inertMemory) Request(meta wire.Metadata) (wire.Metadata, error) { return m
 func (inertMemory) Answers() bool                                     { return true }
 func (inertMemory) Turn() error                                       { return nil }
 func (inertMemory) Close() error                                      { return nil }
+func (inertMemory) Built()                                            {}
 
 func (inertMemory) Place(_ context.Context, _ *wire.Schema, cycle []wire.Batch, _ int64) ([]wire.Batch, int64, error) {
 	return cycle, 0, nil

@@ -11,6 +11,7 @@ import (
 	"os"
 
 	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/memory"
 
 	"github.com/vgirpc/vgirpc-go/wire"
 )
@@ -65,6 +66,8 @@ type Call struct {
 	output  *wire.Schema // of the stream
 	stats   CallStats
 	outMeta wire.Metadata
+
+	building SharedMemory // for the batch that is sent next, nil without
 }
 
 type callKey struct{}
@@ -188,6 +191,19 @@ func (c *Call) Log(level Level, message string, extras ...any) {
 		l.Extra = text
 	}
 	c.logs = append(c.logs, l)
+}
+
+// Allocator gives memory to build a batch in that this turn of the call answers
+// with: on a connection whose batches lie in shared memory and are not copied, that
+// memory, so that the batch need not be copied to be sent; elsewhere the Go heap. It
+// has no particular contents. It is valid until the handler returns, for a batch
+// that the turn answers with until that is sent: a state must not keep it. The other
+// side sees what is written there at once, and may write there too.
+func (c *Call) Allocator() memory.Allocator {
+	if c.building == nil {
+		return memory.DefaultAllocator
+	}
+	return c.building.Allocator()
 }
 
 func encodeExtras(extras []any) (string, error) {

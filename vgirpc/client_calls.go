@@ -7,6 +7,8 @@ import (
 	"slices"
 	"unsafe"
 
+	"github.com/apache/arrow-go/v18/arrow/memory"
+
 	"github.com/vgirpc/vgirpc-go/vgirpc/internal/codec"
 	"github.com/vgirpc/vgirpc-go/wire"
 )
@@ -353,6 +355,25 @@ func (s *ExchangeStream[In, Out]) ExchangeBatch(ctx context.Context, in *wire.Ba
 		s.got = out.Meta
 	}
 	return out, err
+}
+
+// Allocator gives memory to build the next input in: where batches go through shared
+// memory and are not copied, that memory, so that the input need not be copied to be
+// sent; elsewhere the Go heap. It has no particular contents, and is valid until the
+// input is sent or the stream ends. The server sees what is written there at once,
+// and may write there too. Between a Send and its Recv it is the heap.
+func (s *ExchangeStream[In, Out]) Allocator() memory.Allocator {
+	for stream := s.s; !s.sent; {
+		if building, ok := stream.(BuildingStream); ok {
+			return building.Allocator()
+		}
+		wrapped, ok := stream.(interface{ Unwrap() TurnStream })
+		if !ok {
+			break
+		}
+		stream = wrapped.Unwrap()
+	}
+	return memory.DefaultAllocator
 }
 
 // SendBatch is [ExchangeStream.Send] for a batch, which must stay as it is until

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/apache/arrow-go/v18/arrow/memory"
+
 	"github.com/vgirpc/vgirpc-go/wire"
 )
 
@@ -181,6 +183,22 @@ func place(memory SharedMemory, b wire.Batch) wire.Batch {
 		return b
 	}
 	return placed[0]
+}
+
+// allocator gives memory for the next input, which the client has the turn to
+// build.
+func (s *sideChannel) allocator() memory.Allocator {
+	if shared := s.get(); shared != nil {
+		return shared.Allocator()
+	}
+	return memory.DefaultAllocator
+}
+
+// built ends the use of that memory.
+func (s *sideChannel) built() {
+	if shared := s.get(); shared != nil {
+		shared.Built()
+	}
 }
 
 // fetch returns the batch that a pointer stands for, which lives as long as life

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/apache/arrow-go/v18/arrow/memory"
+
 	"github.com/vgirpc/vgirpc-go/vgirpc/internal/codec"
 	"github.com/vgirpc/vgirpc-go/wire"
 )
@@ -362,6 +364,7 @@ type byteStream struct {
 func (s *byteStream) end() {
 	if !s.ended {
 		s.ended = true
+		s.t.shm.built()
 		s.t.release()
 	}
 }
@@ -531,10 +534,20 @@ func (s *byteStream) send(in *wire.Batch) error {
 		placed := t.shm.input(in)
 		in = &placed
 	}
-	if err := errors.Join(t.w.Batch(in), t.w.Flush()); err != nil {
+	err := errors.Join(t.w.Batch(in), t.w.Flush())
+	t.shm.built()
+	if err != nil {
 		return t.fail(err)
 	}
 	return nil
+}
+
+// Allocator implements [BuildingStream].
+func (s *byteStream) Allocator() memory.Allocator {
+	if s.ended || s.sent {
+		return memory.DefaultAllocator // the turn is not ours
+	}
+	return s.t.shm.allocator()
 }
 
 // receive reads the answer to an input batch.

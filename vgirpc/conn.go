@@ -439,6 +439,7 @@ func (c *Conn) arrived(route Route, req *Request) (release func()) {
 	// The caller of a stream may be at work on its first input already.
 	if !route.Streams() {
 		c.holdTurn()
+		req.building = c.building()
 	}
 	return release
 }
@@ -462,6 +463,22 @@ func (c *Conn) holdTurn() {
 	}
 }
 
+// building is memory for the answer while the turn is ours, nil without.
+func (c *Conn) building() SharedMemory {
+	if c.shm == nil || !c.shm.Answers() {
+		return nil
+	}
+	return c.shm
+}
+
+// built ends the use of memory in which the answer was built, once it is written.
+func (c *Conn) built(d *Dispatch) {
+	if memory := d.call.building; memory != nil {
+		d.call.building = nil
+		memory.Built()
+	}
+}
+
 // turnOn takes a stream a step further with a batch, or with what it points to.
 func (c *Conn) turnOn(d *Dispatch, batch *wire.Batch) (release func()) {
 	in := Request{Meta: batch.Meta, Batch: batch}
@@ -474,6 +491,7 @@ func (c *Conn) turnOn(d *Dispatch, batch *wire.Batch) (release func()) {
 		d.Fail(err, &c.reply)
 		return release
 	}
+	d.call.building = c.building()
 	d.Turn(in.Batch, &c.reply)
 	c.place(d)
 	return release
@@ -509,6 +527,7 @@ func (c *Conn) place(d *Dispatch) {
 
 // write sends the reply as it stands.
 func (c *Conn) write(d *Dispatch) error {
+	defer c.built(d)
 	if err := c.append(d); err != nil {
 		return err
 	}

@@ -38,6 +38,8 @@ type Request struct {
 	// Capabilities is what the transport adds to the answer of a capability
 	// request (WIRE_PROTOCOL section 15).
 	Capabilities wire.Metadata
+
+	building SharedMemory // for the answer, nil without
 }
 
 // ResponseBudget bounds one response of a transport that answers whole turns,
@@ -193,7 +195,7 @@ func (r Route) Method() *Method {
 // not Done, and ends the call in every case.
 func (s *Server) Begin(ctx context.Context, route Route, req *Request, reply *Reply) *Dispatch {
 	d := &Dispatch{reply: reply, handler: route.handler}
-	d.call = Call{server: s, dispatch: d, peer: req.Peer, meta: req.Meta, requestID: req.ID, budget: req.Budget, files: req.Files}
+	d.call = Call{server: s, dispatch: d, peer: req.Peer, meta: req.Meta, requestID: req.ID, budget: req.Budget, files: req.Files, building: req.building}
 	d.ctx = callContext{ctx, &d.call}
 	if route.binding != nil {
 		d.call.protocol, d.call.hash = route.binding.protocol, route.binding.hash

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/apache/arrow-go/v18/arrow/memory"
+
 	"github.com/vgirpc/vgirpc-go/vgirpc/internal/codec"
 	"github.com/vgirpc/vgirpc-go/wire"
 )
@@ -52,6 +54,13 @@ type SharedMemory interface {
 	// Turn frees what was read and released. It is called while its side holds
 	// the turn, and only then.
 	Turn() error
+	// Allocator gives memory for the batch that this side sends next, so that it
+	// need not be copied then: or the heap, where that cannot be. It is asked while
+	// its side holds the turn. What it gives has no particular contents, and is
+	// valid until Built.
+	Allocator() memory.Allocator
+	// Built says that this batch has been sent, or never will be.
+	Built()
 	// Close detaches.
 	Close() error
 }

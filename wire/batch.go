@@ -98,17 +98,20 @@ func (c *Column) bytes() int64 {
 
 // NewBatch views an arrow-go record as a Batch on schema, whose column types it
 // must have. It borrows rec: rec must live as long as the batch.
-func NewBatch(schema *Schema, rec arrow.RecordBatch, meta Metadata) (*Batch, error) {
+func NewBatch(schema *Schema, rec arrow.RecordBatch, meta Metadata) (b *Batch, err error) {
 	if int(rec.NumCols()) != len(schema.cols) {
 		return nil, fmt.Errorf("wire: record of %d columns on a schema of %d", rec.NumCols(), len(schema.cols))
 	}
-	b := &Batch{Schema: schema, Rows: int(rec.NumRows()), Meta: meta, Cols: make([]Column, len(schema.cols))}
+	defer func() {
+		if p := recover(); p != nil { // its offsets lie where somebody else can write, or are wrong
+			b, err = nil, fmt.Errorf("wire: record: %v", p)
+		}
+	}()
+	b = &Batch{Schema: schema, Rows: int(rec.NumRows()), Meta: meta, Cols: make([]Column, len(schema.cols))}
 	for i := range schema.cols {
-		c, err := columnFromArray(rec.Column(i), &schema.cols[i], memory.DefaultAllocator)
-		if err != nil {
+		if b.Cols[i], err = columnFromArray(rec.Column(i), &schema.cols[i], memory.DefaultAllocator); err != nil {
 			return nil, err
 		}
-		b.Cols[i] = c
 	}
 	return b, nil
 }

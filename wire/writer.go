@@ -114,16 +114,61 @@ func (w *Writer) Batch(b *Batch) error {
 			return err
 		}
 	}
+	if err := w.collect(b); err != nil {
+		return err
+	}
+	before := len(w.buf)
+	w.buf = appendBatchHeader(w.buf, int64(b.Rows), w.bodyLen, w.nodes, w.buffers, b.Meta)
+	w.produced += int64(len(w.buf) - before)
+	w.flushBody()
+	return nil
+}
+
+// ErrNotApart says that a batch has dictionaries, or columns of types that
+// arrow-go writes: its body cannot be left to somebody else.
+var ErrNotApart = errors.New("wire: a batch whose body cannot be written apart from its header")
+
+// Header writes the header of one batch of the open stream, and leaves its body to
+// the caller. place gets the buffers in the order of the body, some of them empty,
+// and says at which offset of the body each begins, a multiple of 8, and how long
+// the body is, likewise. On an error nothing was written.
+func (w *Writer) Header(b *Batch, place func(buffers [][]byte, offsets []int64) (bodyLen int64, err error)) error {
+	switch {
+	case w.schema == nil:
+		return errors.New("wire: Header without an open stream")
+	case w.schema.general || w.schema.dicts:
+		return ErrNotApart
+	}
+	if err := w.collect(b); err != nil {
+		return err
+	}
+	offsets := make([]int64, len(w.body))
+	bodyLen, err := place(w.body, offsets)
+	clear(w.body)
+	if err != nil {
+		return err
+	}
+	for i, at := range offsets {
+		binary.LittleEndian.PutUint64(w.buffers[bufferBytes*i:], uint64(at))
+	}
+	w.grab()
+	before := len(w.buf)
+	w.buf = appendBatchHeader(w.buf, int64(b.Rows), bodyLen, w.nodes, w.buffers, b.Meta)
+	w.produced += int64(len(w.buf) - before)
+	return nil
+}
+
+// collect takes the nodes and buffers of all columns of a batch.
+func (w *Writer) collect(b *Batch) error {
+	if b.Schema != w.schema && len(b.Schema.cols) != len(w.schema.cols) {
+		return fmt.Errorf("wire: batch of %d columns in a stream of %d", len(b.Schema.cols), len(w.schema.cols))
+	}
 	w.startBody()
 	for i := range w.schema.cols {
 		if err := w.column(&w.schema.cols[i], &b.Cols[i]); err != nil {
 			return err
 		}
 	}
-	before := len(w.buf)
-	w.buf = appendBatchHeader(w.buf, int64(b.Rows), w.bodyLen, w.nodes, w.buffers, b.Meta)
-	w.produced += int64(len(w.buf) - before)
-	w.flushBody()
 	return nil
 }
 
@@ -148,7 +193,8 @@ func (w *Writer) column(l *layout, c *Column) error {
 	if l.kind == layoutNull {
 		return nil
 	}
-	if err := w.addValidity(l, c); err != nil {
+	err := w.addValidity(l, c)
+	if err != nil {
 		return err
 	}
 	switch l.kind {
@@ -160,16 +206,17 @@ func (w *Writer) column(l *layout, c *Column) error {
 		}
 		w.add(c.Data[:c.Rows*l.width])
 	case layoutVar32:
-		w.addOffsets(c, 4)
-		w.add(c.Data[:c.lastOffset(false)])
+		err = w.addVariable(l, c, 4)
 	case layoutVar64:
-		w.addOffsets(c, 8)
-		w.add(c.Data[:c.lastOffset(true)])
+		err = w.addVariable(l, c, 8)
 	case layoutList32:
-		w.addOffsets(c, 4)
+		err = w.addOffsets(l, c, 4)
 	case layoutList64:
-		w.addOffsets(c, 8)
+		err = w.addOffsets(l, c, 8)
 	default: // no buffers of its own
+	}
+	if err != nil {
+		return err
 	}
 	for i := range l.children {
 		if err := w.column(&l.children[i], &c.Children[i]); err != nil {
@@ -195,12 +242,31 @@ func (w *Writer) addValidity(l *layout, c *Column) error {
 var zeroOffset [8]byte
 
 // addOffsets collects an offsets buffer: a single zero when there is no row.
-func (w *Writer) addOffsets(c *Column, width int) {
+func (w *Writer) addOffsets(l *layout, c *Column, width int) error {
 	if c.Rows == 0 {
 		w.add(zeroOffset[:width])
-		return
+		return nil
 	}
-	w.add(c.Offsets[:(c.Rows+1)*width])
+	need := (c.Rows + 1) * width
+	if len(c.Offsets) < need {
+		return fmt.Errorf("wire: column %s has %d bytes of offsets, want %d", l.field, len(c.Offsets), need)
+	}
+	w.add(c.Offsets[:need])
+	return nil
+}
+
+// addVariable collects offsets, and the bytes that they refer to. They may lie where
+// somebody else can write.
+func (w *Writer) addVariable(l *layout, c *Column, width int) error {
+	if err := w.addOffsets(l, c, width); err != nil {
+		return err
+	}
+	end := c.lastOffset(width == 8)
+	if end < 0 || end > len(c.Data) {
+		return fmt.Errorf("wire: column %s has %d bytes, and offsets that end at %d", l.field, len(c.Data), end)
+	}
+	w.add(c.Data[:end])
+	return nil
 }
 
 // add collects one buffer of the body.

@@ -27,7 +27,7 @@ import (
 const (
 	transportUnix     = "unix"
 	transportSHM      = "shm"      // a named segment; batches are copied out of it
-	transportView     = "shmview"  // sealed memory; batches are used where they lie
+	transportView     = "shmview"  // sealed memory; batches are built and used where they lie
 	transportExternal = "external" // files, fetched over HTTP
 	transportFile     = "file"     // a file is written, read and hashed twice
 )
@@ -91,7 +91,7 @@ func newSession(ctx context.Context, l load, w *worker) (session, error) {
 
 // clientOptions put a client on the transport of a load.
 func (l load) clientOptions(used *moved) (opts vgirpc.ClientOptions, err error) {
-	owner := shm.OwnerOptions{Size: int64(2*l.Size + 16<<20)}
+	owner := shm.OwnerOptions{Size: int64(3*l.Size + 16<<20)} // two inputs and an answer
 	switch l.Transport {
 	case transportUnix:
 	case transportSHM:
@@ -168,6 +168,7 @@ func foldOperation(ctx context.Context, l load, c *vgirpc.Client) (operation, er
 	turn := byte(0)
 	return func() (int64, error) {
 		turn++
+		in.in(stream.Allocator())
 		write(in.data, turn)
 		out, err := stream.ExchangeBatch(ctx, in.batch)
 		if err != nil {

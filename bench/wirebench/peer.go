@@ -69,6 +69,15 @@ func write(data []byte, b byte) {
 	}
 }
 
+// in gives the numbers memory of mem, where that is not the heap, on which they keep
+// what they have.
+func (n *numbers) in(mem memory.Allocator) {
+	if mem != memory.DefaultAllocator {
+		n.data = mem.Allocate(len(n.data))
+		n.batch.Cols[0].Data = n.data
+	}
+}
+
 // check reads every byte, and fails when one is not b.
 func check(data []byte, b byte) error {
 	if n := bytes.Count(data, []byte{b}); n != len(data) {
@@ -81,7 +90,7 @@ func check(data []byte, b byte) error {
 type folder struct{ out numbers }
 
 // ExchangeBatch reads every byte, and writes every byte of the answer.
-func (f *folder) ExchangeBatch(_ context.Context, in *wire.Batch, out *vgirpc.Emitter[word]) error {
+func (f *folder) ExchangeBatch(ctx context.Context, in *wire.Batch, out *vgirpc.Emitter[word]) error {
 	data := in.Cols[0].Data
 	if len(f.out.data) != len(data) {
 		var err error
@@ -92,6 +101,7 @@ func (f *folder) ExchangeBatch(_ context.Context, in *wire.Batch, out *vgirpc.Em
 	if err := check(data, data[0]); err != nil {
 		return err
 	}
+	f.out.in(vgirpc.CallFrom(ctx).Allocator())
 	write(f.out.data, data[0]+1)
 	return out.EmitBatch(f.out.batch)
 }
