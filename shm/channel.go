@@ -166,8 +166,8 @@ func (c *Channel) building() *site {
 }
 
 // Allocator implements [vgirpc.SharedMemory]: memory of the segment, with
-// [Options.ZeroCopy] and where the segment is sealed. Elsewhere, and when the
-// segment is full, it is the Go heap.
+// [Options.ZeroCopy] and where the segment is sealed. Elsewhere, when the segment is
+// full, and from [Channel.Place] on, it is the Go heap.
 func (c *Channel) Allocator() memory.Allocator {
 	seg := c.fit()
 	if seg == nil || !c.opts.ZeroCopy || !seg.Sealed() {
@@ -178,6 +178,7 @@ func (c *Channel) Allocator() memory.Allocator {
 	if c.site == nil || c.site.seg != seg {
 		c.site = &site{seg: seg}
 	}
+	c.site.begin()
 	return c.site
 }
 

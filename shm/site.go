@@ -24,8 +24,9 @@ var errNotBuilt = errors.New("shm: the batch was not built in the segment")
 
 // A site is memory in which the batch of one turn is built where it will lie: the
 // largest gap of the segment, from the first large buffer on. It is a
-// [memory.Allocator]; what it gives has no particular contents. Small buffers, and
-// what the gap has no room for, come from the heap.
+// [memory.Allocator]; what it gives has no particular contents. Small buffers, what
+// the gap has no room for, and whatever is asked for when the turn is over, come
+// from the heap.
 //
 // The region is in the table until finish makes it that of the batch, or clear
 // gives it back: both while the turn is held. The mapping stays until leave.
@@ -33,6 +34,7 @@ type site struct {
 	seg *Segment
 
 	mu     sync.Mutex
+	open   bool   // the turn is ours: from begin to clear
 	region Region // Length is 0 while nothing is taken
 	lent   bool   // the mapping stays
 	full   bool   // there was no gap in this turn
@@ -43,10 +45,20 @@ type site struct {
 
 var _ memory.Allocator = (*site)(nil)
 
+// heap is where everything else is built.
+var heap = memory.NewGoAllocator()
+
+// begin says that the turn is this side's.
+func (s *site) begin() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.open = true
+}
+
 // Allocate implements [memory.Allocator].
 func (s *site) Allocate(size int) []byte {
 	if size < leastBuilt {
-		return memory.DefaultAllocator.Allocate(size)
+		return heap.Allocate(size)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -54,12 +66,12 @@ func (s *site) Allocate(size int) []byte {
 	if p := s.cut(size); p != nil {
 		return p
 	}
-	return memory.DefaultAllocator.Allocate(size)
+	return heap.Allocate(size)
 }
 
 // take takes the gap when nothing is taken yet.
 func (s *site) take(size int) {
-	if s.lent || s.full {
+	if !s.open || s.lent || s.full {
 		return
 	}
 	if s.full = s.seg.lend() != nil; s.full {
@@ -92,24 +104,29 @@ func (s *site) room() int { return len(s.mem) - wire.EndOfStreamBytes - 7 }
 
 // Reallocate implements [memory.Allocator]. The last buffer grows where it is.
 func (s *site) Reallocate(size int, b []byte) []byte {
-	s.mu.Lock()
-	at, ours := s.find(b)
-	switch {
-	case ours && size <= len(b):
-		s.mu.Unlock()
-		return b[:size]
-	case ours && at == s.last && size <= s.room()-at && s.region.Length > 0:
-		s.used = at + size
-		s.mu.Unlock()
-		return s.mem[at:s.used:s.used]
-	}
-	s.mu.Unlock()
-	if !ours && size < leastBuilt {
-		return memory.DefaultAllocator.Reallocate(size, b)
+	if p, ok := s.resize(size, b); ok {
+		return p
 	}
 	out := s.Allocate(size)
 	copy(out, b)
 	return out
+}
+
+// resize is Reallocate where nothing need be copied, or the heap does that.
+func (s *site) resize(size int, b []byte) (p []byte, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at, ours := s.find(b)
+	switch {
+	case !ours && (size < leastBuilt || size <= cap(b)):
+		return heap.Reallocate(size, b), true
+	case ours && size <= len(b):
+		return b[:size], true
+	case ours && at == s.last && size <= s.room()-at && s.region.Length > 0:
+		s.used = at + size
+		return s.mem[at:s.used:s.used], true
+	}
+	return nil, false
 }
 
 // Free implements [memory.Allocator]. It does nothing: what is freed may be of an
@@ -145,7 +162,7 @@ func (s *site) finish(b *wire.Batch) (Region, error) {
 		if err := s.seg.narrow(s.region.Offset, used); err != nil {
 			return Region{}, err
 		}
-		s.region, s.mem = used, s.mem[:s.used]
+		s.region, s.mem = used, nil
 	}
 	return r, err
 }
@@ -195,13 +212,20 @@ func (s *site) complete(b *wire.Batch) (r Region, err error) {
 // place says where in the body each buffer lies, after those that are elsewhere
 // were copied into it, and how long the body is.
 func (s *site) place(buffers [][]byte, offsets []int64) (int64, error) {
+	size := 0
+	for _, p := range buffers {
+		size += len(p)
+	}
+	if s.used > size+size/2 {
+		return 0, errNotBuilt // it is mostly what buffers have outgrown
+	}
 	built := false
 	used := (s.used + 7) &^ 7
 	for i, p := range buffers {
 		if len(p) == 0 {
 			continue
 		}
-		if at, ours := s.find(p); ours && at%8 == 0 {
+		if at, ours := s.find(p); ours && at%8 == 0 && at+len(p) <= s.used {
 			offsets[i], built = int64(at), true
 			continue
 		}
@@ -217,10 +241,12 @@ func (s *site) place(buffers [][]byte, offsets []int64) (int64, error) {
 	return int64(used), nil
 }
 
-// clear gives back a region that no batch has got. The caller holds the turn.
+// clear gives back a region that no batch has got, before the turn is over. The
+// caller holds it.
 func (s *site) clear() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.open = false
 	if s.region.Length == 0 {
 		return nil
 	}
@@ -241,6 +267,6 @@ func (s *site) leave() (offset int64, left bool) {
 		s.seg.giveBack()
 	}
 	offset, left = s.region.Offset, s.region.Length > 0
-	s.region, s.lent, s.full, s.mem, s.used = Region{}, false, false, nil, 0
+	s.region, s.open, s.lent, s.full, s.mem, s.used = Region{}, false, false, false, nil, 0
 	return offset, left
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -81,7 +82,10 @@ func TestLargeBuffersAreNotCopiedAndOthersCanReadThem(t *testing.T) {
 	const rows = 100_000
 	mem := ours.Allocator()
 	numbers, words := array.NewInt64Builder(mem), array.NewStringBuilder(mem)
-	for i := range int64(rows) { // whose buffers grow as they go
+	numbers.Reserve(rows)
+	words.Reserve(rows)
+	words.ReserveData(len("word") * rows)
+	for i := range int64(rows) {
 		numbers.Append(i)
 		if i%7 == 0 {
 			words.AppendNull()
@@ -221,6 +225,53 @@ func TestBuffersOfAnAllocator(t *testing.T) {
 	other[0], again[0] = 1, 2
 	equal(t, []byte{again[0], other[0]}, []byte{2, 1})
 	ours.Built()
+}
+
+func TestAnAllocatorTouchesNothingWhenItsTurnIsOver(t *testing.T) {
+	ours, _ := twoSides(t, 4<<20, Options{ZeroCopy: true})
+	mem := ours.Allocator()
+	b := batch(t, oneBinary("data", make([]byte, 1<<20)))
+	_, _, err := ours.Place(t.Context(), b.Schema, []wire.Batch{*b}, -1)
+	noError(t, err)
+	p := mem.Allocate(64 << 10) // between Place and Built
+	equal(t, []any{ours.seg.holds(p), regionsOf(t, ours.seg)}, []any{false, 1})
+	ours.Built()
+	for _, p := range [][]byte{mem.Allocate(64 << 10), mem.Reallocate(64<<10, mem.Allocate(8))} {
+		equal(t, []any{len(p), ours.seg.holds(p), regionsOf(t, ours.seg)}, []any{64 << 10, false, 1})
+	}
+	equal(t, ours.seg.holds(ours.Allocator().Allocate(64<<10)), true) // it was asked for again
+	equal(t, ours.seg.holds(mem.Allocate(64<<10)), true)
+	ours.Built()
+}
+
+func TestColumnsAreBuiltAtOnce(t *testing.T) {
+	ours, theirs := twoSides(t, 64<<20, Options{MinBatchBytes: -1, ZeroCopy: true})
+	mem := ours.Allocator()
+	const columns, rows = 8, 50_000
+	fields, built := make([]arrow.Field, columns), make([]arrow.Array, columns)
+	var all sync.WaitGroup
+	for i := range columns {
+		fields[i] = arrow.Field{Name: strings.Repeat("c", i+1), Type: arrow.PrimitiveTypes.Int64}
+		all.Go(func() {
+			b := array.NewInt64Builder(mem)
+			for row := range int64(rows) {
+				b.Append(row * int64(i))
+			}
+			built[i] = b.NewArray()
+		})
+	}
+	all.Wait()
+	rec := array.NewRecordBatch(arrow.NewSchema(fields, nil), built, rows)
+	want := copyWith(t, memory.DefaultAllocator, rec)
+	b := batch(t, rec)
+	placed, moved, err := ours.Place(t.Context(), b.Schema, []wire.Batch{*b}, -1)
+	noError(t, err)
+	ours.Built()
+	equal(t, moved < 2*b.Bytes(), true) // without what the builders have outgrown
+	got, release, err := theirs.Fetch(&placed[0], wire.Own)
+	noError(t, err)
+	sameRecord(t, got, want)
+	release()
 }
 
 func TestWhoDoesNotAskForZeroCopyBuildsOnTheHeap(t *testing.T) {

@@ -196,9 +196,10 @@ func (c *Call) Log(level Level, message string, extras ...any) {
 // Allocator gives memory to build a batch in that this turn of the call answers
 // with: on a connection whose batches lie in shared memory and are not copied, that
 // memory, so that the batch need not be copied to be sent; elsewhere the Go heap. It
-// has no particular contents. It is valid until the handler returns, for a batch
-// that the turn answers with until that is sent: a state must not keep it. The other
-// side sees what is written there at once, and may write there too.
+// has no particular contents. It is gone when the turn is over, with the batch that
+// the turn answers with: a state must not keep it, nor a builder of arrow-go, which
+// keeps its allocator, and to touch it later may end the process. The other side
+// sees what is written there at once, and may write there too.
 func (c *Call) Allocator() memory.Allocator {
 	if c.building == nil {
 		return memory.DefaultAllocator

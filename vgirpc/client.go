@@ -12,8 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/apache/arrow-go/v18/arrow/memory"
-
 	"github.com/vgirpc/vgirpc-go/wire"
 )
 
@@ -146,14 +144,6 @@ type HalfStream interface {
 	Send(ctx context.Context, in *wire.Batch) error
 	// Recv returns the answer, as Turn does.
 	Recv(ctx context.Context) (*wire.Batch, error)
-}
-
-// BuildingStream is a [TurnStream] whose inputs can be built where the server will
-// read them.
-type BuildingStream interface {
-	TurnStream
-	// Allocator is that of [ExchangeStream.Allocator].
-	Allocator() memory.Allocator
 }
 
 // Misuse of a stream's halves.

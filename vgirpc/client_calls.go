@@ -359,12 +359,15 @@ func (s *ExchangeStream[In, Out]) ExchangeBatch(ctx context.Context, in *wire.Ba
 
 // Allocator gives memory to build the next input in: where batches go through shared
 // memory and are not copied, that memory, so that the input need not be copied to be
-// sent; elsewhere the Go heap. It has no particular contents, and is valid until the
-// input is sent or the stream ends. The server sees what is written there at once,
-// and may write there too. Between a Send and its Recv it is the heap.
+// sent; elsewhere, and between a Send and its Recv, the Go heap. It has no particular
+// contents. A batch that was built there is gone when it has been sent, or the
+// attempt has failed, or the stream has ended: to touch it later may end the process,
+// and whoever sends it again builds it again. An arrow-go builder keeps its
+// allocator: each input wants a new one. The server sees what is written there at
+// once, and may write there too.
 func (s *ExchangeStream[In, Out]) Allocator() memory.Allocator {
 	for stream := s.s; !s.sent; {
-		if building, ok := stream.(BuildingStream); ok {
+		if building, ok := stream.(interface{ Allocator() memory.Allocator }); ok {
 			return building.Allocator()
 		}
 		wrapped, ok := stream.(interface{ Unwrap() TurnStream })

@@ -542,7 +542,7 @@ func (s *byteStream) send(in *wire.Batch) error {
 	return nil
 }
 
-// Allocator implements [BuildingStream].
+// Allocator is that of [ExchangeStream.Allocator].
 func (s *byteStream) Allocator() memory.Allocator {
 	if s.ended || s.sent {
 		return memory.DefaultAllocator // the turn is not ours

@@ -57,7 +57,7 @@ type SharedMemory interface {
 	// Allocator gives memory for the batch that this side sends next, so that it
 	// need not be copied then: or the heap, where that cannot be. It is asked while
 	// its side holds the turn. What it gives has no particular contents, and is
-	// valid until Built.
+	// gone after Built, when an allocator that somebody still has gives the heap.
 	Allocator() memory.Allocator
 	// Built says that this batch has been sent, or never will be.
 	Built()
