@@ -340,10 +340,10 @@ func TestEveryExitStatusIsWhatHelpSays(t *testing.T) {
 		want int
 	}{
 		{"all is well", t.Context(), []string{"call", url, "void_noop"}, exitOK},
-		{"a file that is not there", t.Context(), []string{"call", url, "add_floats", "-d", "@/nonexistent"}, exitFailed},
-		{"a token that is not there", t.Context(), []string{"call", "http://127.0.0.1:1", "x", "--bearer-file", "/nonexistent"}, exitFailed},
+		{"a file that is not there", t.Context(), []string{"call", url, "add_floats", "-d", "@/nonexistent/it"}, exitFailed},
+		{"a token that is not there", t.Context(), []string{"call", "http://127.0.0.1:1", "x", "--bearer-file", "/nonexistent/it"}, exitFailed},
 		{"a command line without sense", t.Context(), []string{"call"}, exitUsage},
-		{"a server that is not there", t.Context(), []string{"call", "unix:/nonexistent", "x"}, exitUnreachable},
+		{"a server that is not there", t.Context(), []string{"call", "unix:/nonexistent/it", "x"}, exitUnreachable},
 		{"a worker that is no worker", t.Context(), []string{"call", "stdio:false", "x"}, exitUnreachable},
 		{"interrupted", cancelled, []string{"call", url, "void_noop"}, exitInterrupted},
 		{"out of time", t.Context(), []string{"call", url, "void_noop", "--timeout", "1ns"}, 68},
@@ -558,7 +558,7 @@ func TestCompletionAsksTheServer(t *testing.T) {
 		{"streams", []string{"stream", url, ""}, "produce_n\tproduce_n(count: int64)\n", "add_floats"},
 		{"methods of two protocols in full", []string{"call", url, ""}, "conformance.Secondary.v1/echo_string\t", "\necho_string\t"},
 		{"parameters that are left", []string{"call", url, "add_floats", "a=1", ""}, "b=\tfloat64\n", "a="},
-		{"nothing from a server that is not there", []string{"call", "unix:/nonexistent", ""}, ":1\n", "add_floats"},
+		{"nothing from a server that is not there", []string{"call", "unix:/nonexistent/it", ""}, ":1\n", "add_floats"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got := vgi(t, append([]string{"__complete"}, tt.args...)...)

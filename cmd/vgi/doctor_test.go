@@ -159,9 +159,9 @@ func TestDoctorFindsWhatIsBroken(t *testing.T) {
 		{"nobody on the port", "http://127.0.0.1:1", "fail  http            dial tcp 127.0.0.1:1"},
 		{"nobody on the TCP port", "tcp:127.0.0.1:1", "fail  connect  "},
 		{"a port that is missing", "tcp:127.0.0.1", "want HOST:PORT"},
-		{"a socket that is not there", "unix:/nonexistent", "fail  resolve         stat /nonexistent"},
+		{"a socket that is not there", "unix:/nonexistent/it", "fail  resolve         stat /nonexistent/it"},
 		{"a file that is no socket", "unix:" + notASocket, "is not a socket"},
-		{"a program that is not there", "stdio:/nonexistent", "fail  resolve  "},
+		{"a program that is not there", "stdio:/nonexistent/it", "fail  resolve  "},
 		{"a program that is no worker", "stdio:false", "fail  connect  "},
 		{"a command with an open quote", "stdio:'a", "fail  resolve  "},
 	} {
@@ -244,7 +244,7 @@ func TestCallsProveThemselvesWithCertificates(t *testing.T) {
 	if got := vgi(t, append(call, "--cert", certFile, "--key", keyFile)...); got.out != "3\n" {
 		t.Errorf("with a certificate: %+v", got)
 	}
-	for _, flags := range [][]string{{"--cacert", keyFile}, {"--cacert", "/nonexistent"}, {"--cert", certFile, "--key", certFile}} {
+	for _, flags := range [][]string{{"--cacert", keyFile}, {"--cacert", "/nonexistent/it"}, {"--cert", certFile, "--key", certFile}} {
 		if got := vgi(t, append([]string{"call", s.URL, "x"}, flags...)...); got.status != exitFailed {
 			t.Errorf("%q: %+v", flags, got)
 		}

@@ -69,7 +69,7 @@ func TestLaunchSaysWhatIsWrong(t *testing.T) {
 	}{
 		{"no command", []string{"launch"}, exitUsage},
 		{"a command that ends", []string{"launch", "--state-dir", dir, "--", "false"}, exitUnreachable},
-		{"a command that is not there", []string{"launch", "--state-dir", dir, "--", "/nonexistent"}, 73},
+		{"a command that is not there", []string{"launch", "--state-dir", dir, "--", "/nonexistent/it"}, 73},
 		{"arguments of status", []string{"launch", "status", "x"}, exitUsage},
 	} {
 		if got := vgi(t, tt.args...); got.status != tt.status {

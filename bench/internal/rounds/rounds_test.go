@@ -41,7 +41,7 @@ func TestAPinnedCommandHasOneCoreAndTheNextHasAllAgain(t *testing.T) {
 
 func TestACommandThatCannotStartIsAnError(t *testing.T) {
 	for _, pinned := range []bool{false, true} {
-		if err := rounds.Run(exec.Command("/nonexistent"), pinned); err == nil {
+		if err := rounds.Run(exec.Command("/nonexistent/it"), pinned); err == nil {
 			t.Errorf("pinned %v: no error", pinned)
 		}
 	}
