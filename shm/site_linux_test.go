@@ -3,10 +3,8 @@ package shm
 import (
 	"bytes"
 	"context"
-	"log/slog"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 
 	"github.com/apache/arrow-go/v18/arrow"
@@ -312,17 +310,7 @@ func TestACallAndAStreamBuildTheirBatchesInPlace(t *testing.T) {
 	p := vgirpc.NewProtocol("test.Builders.v1", "1.0.0")
 	double := vgirpc.NewExchange[vgirpc.None, blob, blob](p, "double")
 	where := vgirpc.NewUnary[vgirpc.None, bool](p, "where")
-	var guest atomic.Pointer[Guest]
-	s, err := vgirpc.NewServer(vgirpc.ServerOptions{
-		Logger: slog.New(slog.DiscardHandler),
-		SharedMemory: func(peer *vgirpc.Peer) (vgirpc.SharedMemory, error) {
-			m, err := Serve(opts)(peer)
-			guest.Store(m.(*Guest))
-			return m, err
-		},
-	}, p)
-	noError(t, err)
-	inside := func(b []byte) bool { return guest.Load().Segment().holds(b) }
+	s, inside := serverOf(t, opts, p)
 	vgirpc.HandleBatchExchange(s, double, func(ctx context.Context, _ vgirpc.None) (*builder, error) {
 		if inside(vgirpc.CallFrom(ctx).Allocator().Allocate(1 << 20)) {
 			return nil, vgirpc.Errorf(vgirpc.Internal, "the turn is the caller's while the stream opens")

@@ -53,12 +53,10 @@ func mappings(t *testing.T) int {
 	return strings.Count(string(maps), "/memfd:"+vgirpc.MemoryName)
 }
 
-func TestNobodyCopiesWhereBothSidesAskForThat(t *testing.T) {
-	opts := Options{MinBatchBytes: -1, ZeroCopy: true}
-	p := vgirpc.NewProtocol("test.Blobs.v1", "1.0.0")
-	send := vgirpc.NewUnary[blobParams, []byte](p, "send")
-	echo := vgirpc.NewExchange[vgirpc.None, blob, blob](p, "echo")
-
+// serverOf is a server with shared memory, and whether bytes lie in that of the last
+// connection.
+func serverOf(t *testing.T, opts Options, p *vgirpc.Protocol) (s *vgirpc.Server, inside func([]byte) bool) {
+	t.Helper()
 	var guest atomic.Pointer[Guest]
 	s, err := vgirpc.NewServer(vgirpc.ServerOptions{
 		Logger: slog.New(slog.DiscardHandler),
@@ -69,7 +67,16 @@ func TestNobodyCopiesWhereBothSidesAskForThat(t *testing.T) {
 		},
 	}, p)
 	noError(t, err)
-	inside := func(b []byte) bool { return guest.Load().Segment().holds(b) }
+	return s, func(b []byte) bool { return guest.Load().Segment().holds(b) }
+}
+
+func TestNobodyCopiesWhereBothSidesAskForThat(t *testing.T) {
+	opts := Options{MinBatchBytes: -1, ZeroCopy: true}
+	p := vgirpc.NewProtocol("test.Blobs.v1", "1.0.0")
+	send := vgirpc.NewUnary[blobParams, []byte](p, "send")
+	echo := vgirpc.NewExchange[vgirpc.None, blob, blob](p, "echo")
+
+	s, inside := serverOf(t, opts, p)
 	vgirpc.HandleUnary(s, send, func(_ context.Context, p blobParams) ([]byte, error) {
 		if !inside(p.Data) {
 			return nil, vgirpc.Errorf(vgirpc.Internal, "the parameter was copied")
