@@ -38,7 +38,9 @@ type caller struct {
 var errInjected = errors.New("soak: an operation that fails on purpose")
 
 // misfortune is what will happen to a connection: often nothing, but that it is
-// closed soon. spoilt reports whether a byte will be wrong.
+// closed soon. spoilt reports whether a byte will be wrong: one in the verb of a
+// connection's first request over HTTP, a HEAD, has the server answer with a body,
+// and net/http logs that as an "Unsolicited response".
 func misfortune(r *rand.Rand) (faults []vgitest.Fault, spoilt bool) {
 	direction := vgitest.Direction(r.IntN(2))
 	// As many faults early in a conversation as late.
