@@ -419,6 +419,7 @@ func (c *Conn) turn(d *Dispatch) (done bool, err error) {
 		d.Fail(err, &c.reply)
 	default:
 		d.Fail(err, &c.reply)
+		d.refused = !broken(err)
 		_ = c.write(d) // the connection is lost; the peer may still listen
 		return true, c.lost(err)
 	}
@@ -609,11 +610,20 @@ func (c *Conn) drain() error {
 // unreadable ends the connection over a request that cannot be read, which began
 // after in bytes.
 func (c *Conn) unreadable(err error, in int64) error {
+	broke := broken(err)
 	told, err := c.hopeless(err)
-	if told != nil {
+	if told != nil && !broke {
 		c.reportCall(told, c.r.Consumed()-in)
 	}
 	return err
+}
+
+// broken reports an error of the connection, and not of what came over it: then
+// nothing was refused.
+func broken(err error) bool {
+	var limit *wire.LimitError
+	var format *wire.FormatError
+	return !errors.As(err, &limit) && !errors.As(err, &format)
 }
 
 // hopeless tells the peer why the connection cannot go on, and returns what it was

@@ -76,10 +76,10 @@ const (
 )
 
 // Refused is a request that was refused before its handler was asked, or a
-// connection that is not served. It never has a value of a header but the request's identifier, nothing
-// of a credential, a claim, a token or a payload, and of a path only what names
-// a protocol or a method that is hosted here. It is valid during the call of
-// RequestRefused.
+// connection that is not served. It never has a value of a header but the request's
+// identifier, nothing of a credential, a claim, a token or a payload, and of a path
+// only what names a protocol or a method that is hosted here. It is valid during
+// the call of RequestRefused.
 type Refused struct {
 	Transport TransportKind
 	Reason    RefusedReason

@@ -97,6 +97,7 @@ func TestACallThatIsRefusedIsReportedOnce(t *testing.T) {
 	const calc, two = "test.Calc.v1", `[{"n":1},{"n":2}]`
 	count := callOf("count")
 	opened := forge(t, noColumns, `[{}]`, callOf("sum"))
+	input := forge(t, valueSchema, `[{"value":1}]`, nil)
 	malformed := vgirpc.Refused{Reason: vgirpc.RefusedMalformed, Code: vgirpc.InvalidArgument}
 	of := func(r vgirpc.Refused, method string) vgirpc.Refused { r.Protocol, r.Method = calc, method; return r }
 	for _, tt := range []struct {
@@ -123,6 +124,8 @@ func TestACallThatIsRefusedIsReportedOnce(t *testing.T) {
 			of(vgirpc.Refused{Reason: vgirpc.RefusedTooLarge, Code: vgirpc.ResourceExhausted}, "sum"),
 		}},
 		{"a handler's error", forge(t, countSchema, `[{"n":-1}]`, count), nil},
+		{"a request whose sender is gone", opened[:len(opened)-20], nil},
+		{"an input whose sender is gone", slices.Concat(opened, input[:len(input)-20]), nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			told := make(refusals, 10)
@@ -131,6 +134,7 @@ func TestACallThatIsRefusedIsReportedOnce(t *testing.T) {
 			})
 			p := s.dial(t)
 			p.send(tt.sent)
+			p.endInput()
 			if a := p.answer(); a == nil || a.status == nil {
 				t.Errorf("the answer is %+v", a)
 			}
