@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/vgirpc/vgirpc-go/internal/bucket"
+	"github.com/vgirpc/vgirpc-go/internal/network"
 	"github.com/vgirpc/vgirpc-go/vgirpc"
 )
 
@@ -153,13 +154,7 @@ func sourceOf(refused *vgirpc.Refused) netip.Addr {
 	if err != nil {
 		return netip.Addr{}
 	}
-	addr = addr.Unmap().WithZone("")
-	if addr.Is6() {
-		if network, err := addr.Prefix(64); err == nil {
-			return network.Addr()
-		}
-	}
-	return addr
+	return network.Of(addr)
 }
 
 // appendRefused appends a record as a JSON object.

@@ -73,7 +73,7 @@ func configured(t *testing.T, src sources) (*everyKind, *worker.Setup, error) {
 	}
 	o := &everyKind{}
 	program := vgirpc.ServerOptions{Conns: vgirpc.ConnOptions{FirstByteTimeout: 3 * time.Second, MaxFiles: -1}}
-	setup, err := worker.Configure(newServer(t, program), args, src.env, o)
+	setup, err := worker.Configure(t, newServer(t, program), args, src.env, o)
 	o.flags = nil
 	return o, setup, err
 }
@@ -254,7 +254,7 @@ func TestASecretThatIsWrongIsNotShown(t *testing.T) {
 		{env: []string{"VGI_RPC_SECRET_NUMBER=sesame"}},
 		{args: "--config " + write(t, "c.yaml", "secret-number: sesame")},
 	} {
-		_, err := worker.Configure(newServer(t, vgirpc.ServerOptions{}), strings.Fields(src.args), src.env, &secretNumber{})
+		_, err := worker.Configure(t, newServer(t, vgirpc.ServerOptions{}), strings.Fields(src.args), src.env, &secretNumber{})
 		var wrong *worker.SettingError
 		if !errors.As(err, &wrong) || !wrong.Secret || wrong.Flag != "secret-number" || strings.Contains(err.Error(), "sesame") {
 			t.Errorf("%+v: %v", src, err)
@@ -353,7 +353,7 @@ func TestTheDocumentationNamesEveryFlag(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	setup, err := worker.Configure(newServer(t, vgirpc.ServerOptions{}), nil, nil)
+	setup, err := worker.Configure(t, newServer(t, vgirpc.ServerOptions{}), nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

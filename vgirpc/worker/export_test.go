@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"testing"
 
 	"github.com/vgirpc/vgirpc-go/vgirpc"
 )
@@ -24,13 +25,22 @@ func ApplyForTest(s *vgirpc.Server, args ...string) (vgirpc.ServerOptions, error
 }
 
 // Configure puts a worker together with an environment that is given, and returns
-// its setup.
-func Configure(s *vgirpc.Server, args, environ []string, opts ...Option) (*Setup, error) {
+// its setup. What it has opened is closed when the test ends, before the test's
+// directories are removed.
+func Configure(tb testing.TB, s *vgirpc.Server, args, environ []string, opts ...Option) (*Setup, error) {
+	tb.Helper()
 	w := newWorker(s, opts)
 	w.config.environ = environ
 	if _, err := w.parse(args, io.Discard); err != nil {
 		return nil, err
 	}
+	tb.Cleanup(func() {
+		for _, f := range slices.Backward(w.setup.atExit) {
+			if err := f(context.Background()); err != nil {
+				tb.Errorf("at exit: %v", err)
+			}
+		}
+	})
 	return w.setup, w.apply(context.Background())
 }
 

@@ -3,6 +3,8 @@ package worker_test
 import (
 	"context"
 	"errors"
+	"io"
+	"os"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -13,11 +15,11 @@ import (
 	"github.com/vgirpc/vgirpc-go/vgirpc/worker"
 )
 
-// hungDisk is a path at which every write waits: a pipe that is full and has a
-// reader.
-func hungDisk(t *testing.T) string {
+// hungDisk is a path at which every write waits, until heal is called: a pipe that
+// is full and has a reader.
+func hungDisk(t *testing.T) (path string, heal func()) {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "pipe")
+	path = filepath.Join(t.TempDir(), "pipe")
 	if err := syscall.Mkfifo(path, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -25,7 +27,8 @@ func hungDisk(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = syscall.Close(fd) }) // writes fail from then on
+	pipe := os.NewFile(uintptr(fd), path)
+	t.Cleanup(func() { _ = pipe.Close() })
 	for _, size := range []int{64 << 10, 1} {
 		for some := make([]byte, size); err == nil; {
 			_, err = syscall.Write(fd, some)
@@ -35,7 +38,7 @@ func hungDisk(t *testing.T) string {
 		}
 		err = nil
 	}
-	return path
+	return path, func() { go func() { _, _ = io.Copy(io.Discard, pipe) }() }
 }
 
 // within fails a test in which f does not return.
@@ -51,10 +54,12 @@ func within(t *testing.T, f func()) {
 }
 
 func TestNobodyWaitsForTheDiskOfTheRequestLog(t *testing.T) {
-	setup, err := worker.Configure(newServer(t, vgirpc.ServerOptions{}), []string{"--request-log", hungDisk(t), "--request-log-rate", "1000000"}, nil)
+	disk, heal := hungDisk(t)
+	setup, err := worker.Configure(t, newServer(t, vgirpc.ServerOptions{}), []string{"--request-log", disk, "--request-log-rate", "1000000"}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(heal) // before the log is closed
 	refuse := func() {
 		setup.Server().ReportRefused(t.Context(), &vgirpc.Refused{Transport: vgirpc.TransportTCP, Reason: vgirpc.RefusedAdmission})
 	}
@@ -111,7 +116,7 @@ func TestFlagsWithoutTheirLogAreRefused(t *testing.T) {
 		{name: "each with its log", args: []string{"--access-log", log, "--access-log-when", "D", "--access-log-backup-count", "5"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := worker.Configure(newServer(t, vgirpc.ServerOptions{}), tt.args, tt.environ)
+			_, err := worker.Configure(t, newServer(t, vgirpc.ServerOptions{}), tt.args, tt.environ)
 			if tt.want == "" && err != nil || tt.want != "" && (err == nil || err.Error() != tt.want) {
 				t.Errorf("error %v, want %q", err, tt.want)
 			}

@@ -95,7 +95,7 @@ func TestEveryLimitHasAFlag(t *testing.T) {
 }
 
 func TestReadinessIsTheWorkersStateAndAllChecks(t *testing.T) {
-	setup, err := worker.Configure(newServer(t, vgirpc.ServerOptions{}), nil, nil)
+	setup, err := worker.Configure(t, newServer(t, vgirpc.ServerOptions{}), nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +134,7 @@ func TestReadinessIsTheWorkersStateAndAllChecks(t *testing.T) {
 }
 
 func TestAReloadTriesEverything(t *testing.T) {
-	setup, err := worker.Configure(newServer(t, vgirpc.ServerOptions{}), nil, nil)
+	setup, err := worker.Configure(t, newServer(t, vgirpc.ServerOptions{}), nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -315,7 +315,7 @@ func TestPuttingAWorkerTogetherIsCheap(t *testing.T) {
 	next := 0
 	got := testing.AllocsPerRun(10, func() {
 		next++
-		if _, err := worker.Configure(servers[next], nil, nil); err != nil {
+		if _, err := worker.Configure(t, servers[next], nil, nil); err != nil {
 			t.Fatal(err)
 		}
 	})

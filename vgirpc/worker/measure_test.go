@@ -27,7 +27,7 @@ func TestTheLogLevelChangesWhileTheWorkerLives(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			var log bytes.Buffer
 			s := newServer(t, vgirpc.ServerOptions{Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: tt.own}))})
-			setup, err := worker.Configure(s, tt.args, nil)
+			setup, err := worker.Configure(t, s, tt.args, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -52,7 +52,7 @@ func TestTheLogLevelChangesWhileTheWorkerLives(t *testing.T) {
 }
 
 func TestMeasuresAreThoseThatOptionsAdd(t *testing.T) {
-	setup, err := worker.Configure(newServer(t, vgirpc.ServerOptions{}), nil, nil)
+	setup, err := worker.Configure(t, newServer(t, vgirpc.ServerOptions{}), nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,7 +32,7 @@ func TestFlagsOfRefusalsThatMakeNoSense(t *testing.T) {
 }
 
 func TestTheRequestLogCountsWhatItLeavesOut(t *testing.T) {
-	setup, err := worker.Configure(newServer(t, vgirpc.ServerOptions{}),
+	setup, err := worker.Configure(t, newServer(t, vgirpc.ServerOptions{}),
 		[]string{"--request-log", filepath.Join(t.TempDir(), "log"), "--request-log-rate", "1"}, nil)
 	if err != nil {
 		t.Fatal(err)

@@ -220,7 +220,7 @@ func TestAConnectionIsPassedOnThroughAProcessThatWasSucceededItself(t *testing.T
 type checking struct{ *net.UnixListener }
 
 func TestWhatIsAroundAListenerIsNotSilentlyLost(t *testing.T) {
-	setup, err := worker.Configure(newServer(t, vgirpc.ServerOptions{}), nil, nil)
+	setup, err := worker.Configure(t, newServer(t, vgirpc.ServerOptions{}), nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
