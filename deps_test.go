@@ -138,7 +138,7 @@ var rooms = []room{
 	},
 	{"vgirpc/worker/workerproxy", []string{"vgirpc", "vgirpc/worker", "auth/proxyproto"}, http(noTesting)},
 	{"vgirpc/worker/workerstorage", []string{"vgirpc", "vgirpc/worker", "external", "external/localstore"}, http(noTesting)},
-	{"observability", []string{"vgirpc", "internal/bucket"}, light(noFlags, noTesting)},
+	{"observability", []string{"vgirpc", "internal/bucket", "internal/network"}, light(noFlags, noTesting)},
 	{"observability/otel", []string{"wire", "vgirpc", "external"}, []ban{noCloud, noTokens, noFlags, noTesting}},
 	{
 		"vgirpc/worker/workerotel",
