@@ -48,9 +48,9 @@ func (l *losses) giveBack(g gap) {
 
 // lose counts n lines that were lost for one reason.
 func (l *losses) lose(n int64, reason error) {
+	now := l.opts.clock() // before it is counted: who sees the count may move the clock
 	l.pending.Add(n)
 	l.total.Add(n)
-	now := l.opts.clock()
 	l.mu.Lock()
 	l.failing.Store(true)
 	l.unsaid += n

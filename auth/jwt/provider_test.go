@@ -51,7 +51,7 @@ func newService(t *testing.T) *service {
 	s := &service{t: t, provider: oidctest.Start(t, oidctest.Options{Lifetime: time.Hour}), messages: make(chan string, 1000)}
 	a, err := jwt.New(t.Context(), jwt.Options{
 		Issuers: []jwt.Issuer{{Name: s.provider.Issuer}}, Audiences: []string{oidctest.DefaultAudience}, AllowHTTP: true,
-		PrincipalClaim: "client_id", UnknownKeyInterval: unknownKeyInterval, Logger: slog.New(s),
+		PrincipalClaim: "client_id", UnknownKeyInterval: unknownKeyInterval, RefreshTimeout: time.Minute, Logger: slog.New(s),
 	})
 	if err != nil {
 		t.Fatal(err)

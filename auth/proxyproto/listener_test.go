@@ -249,7 +249,7 @@ func TestOneSlowHeaderHoldsUpNobodyElse(t *testing.T) {
 		inner := make(pipes)
 		var log bytes.Buffer
 		refusals := make(chan vgirpc.Refused, 1)
-		l := receiver(t, proxyproto.Options{
+		l := punctual(t, proxyproto.Options{
 			Logger:  slog.New(slog.NewTextHandler(&log, nil)),
 			Refused: func(_ context.Context, r *vgirpc.Refused) { refusals <- *r },
 		}).Listener(inner)

@@ -110,8 +110,9 @@ func NewHandshake(opts HandshakeOptions) (*Handshake, error) {
 	return h, nil
 }
 
-// frameTime is how long the other side has to take a refusal.
-const frameTime = time.Second
+// frameTime is how long the other side has to take a refusal, as that of any other
+// admitter.
+const frameTime = 10 * time.Second
 
 // Admit implements [vgirpc.Admitter].
 func (h *Handshake) Admit(ctx context.Context, a *vgirpc.Admission) error {

@@ -76,7 +76,7 @@ func onSocket(t *testing.T, answer http.HandlerFunc) (*tailscale.LocalAPIProvide
 	s := &http.Server{Handler: d, ReadHeaderTimeout: time.Minute}
 	go func() { _ = s.Serve(l) }() // until it is closed
 	t.Cleanup(func() { _ = s.Close() })
-	return must(tailscale.LocalAPI(tailscale.LocalAPIOptions{Issuer: "tailnet:example", Socket: path})), d
+	return must(tailscale.LocalAPI(tailscale.LocalAPIOptions{Issuer: "tailnet:example", Socket: path, Timeout: time.Minute})), d
 }
 
 func whois(tags, capabilities string) string {
@@ -311,7 +311,7 @@ func TestADaemonOnAPort(t *testing.T) {
 	server := httptest.NewServer(d)
 	t.Cleanup(server.Close)
 	for password, want := range map[string]peer.Status{"secret": peer.Available, "": peer.PermissionDenied, "Secret": peer.PermissionDenied} {
-		p := must(tailscale.LocalAPI(tailscale.LocalAPIOptions{Issuer: "x", Endpoint: server.URL, Password: password}))
+		p := must(tailscale.LocalAPI(tailscale.LocalAPIOptions{Issuer: "x", Endpoint: server.URL, Password: password, Timeout: time.Minute}))
 		if got := p.Resolve(t.Context(), connection()); got.Status != want {
 			t.Errorf("got %s, want %s", got.Status, want)
 		}

@@ -142,6 +142,7 @@ const server = createServer((req, res) => {
     default: res.writeHead(503, { 'Content-Type': 'text/plain' }).end('out of service');
   }
 });
+server.keepAliveTimeout = 0; // a POST must not meet the end of its connection
 await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
 const issuer = `http://127.0.0.1:${server.address().port}`;
 handle = newProvider().callback();

@@ -377,6 +377,7 @@ func TestServing(t *testing.T) {
 
 func TestARequestThatIsUnderWayIsAnsweredAtTheEnd(t *testing.T) {
 	s := newServer(t, admin.Options{})
+	admin.GiveFirst(s, time.Minute)
 	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -37,7 +37,8 @@ type Server struct {
 	ready  readiness
 	http   *http.Server
 
-	fresh    sync.Map // connections of which no request was read yet
+	fresh    sync.Map      // connections that have answered no request yet
+	first    time.Duration // firstRequest, but for tests
 	mu       sync.Mutex
 	listener net.Listener // nil before Serve
 }
@@ -51,6 +52,7 @@ func New(opts Options) (*Server, error) {
 		opts: opts, token: sha256.Sum256([]byte(opts.Token)),
 		cross: http.NewCrossOriginProtection(), routes: http.NewServeMux(),
 		ready: readiness{checks: opts.Checks, timeout: opts.CheckTimeout},
+		first: firstRequest,
 	}
 	s.http = &http.Server{
 		Handler: s, TLSConfig: opts.TLS.Clone(), // nil stays nil
@@ -107,19 +109,25 @@ func (s *Server) Serve(l net.Listener) error {
 	return nil
 }
 
-// connState keeps account of the connections of which no request was read yet.
+// connState keeps account of the connections that have answered no request yet.
+// One whose request was just read is among them: http.Server looks once more
+// whether it ends, and drops the request then.
 func (s *Server) connState(c net.Conn, state http.ConnState) {
-	if state == http.StateNew {
+	switch state {
+	case http.StateNew:
 		s.fresh.Store(c, nil)
-	} else {
+	case http.StateActive:
+	default:
 		s.fresh.Delete(c)
 	}
 }
 
-// Times that a connection has for its first request when the server ends.
 const (
+	// firstRequest is how long a connection has for its first request, and the
+	// answer, when the server ends.
 	firstRequest = 250 * time.Millisecond
-	look         = 5 * time.Millisecond
+	// look is how often it is looked for.
+	look = 5 * time.Millisecond
 )
 
 // Shutdown takes no further connections, and lets requests in progress finish as
@@ -142,10 +150,10 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return err
 }
 
-// awaitFirst waits for the first requests of the connections that were accepted:
-// http.Server does not answer those that it reads after Shutdown.
+// awaitFirst waits for the first answers of the connections that were accepted:
+// http.Server does not answer requests that it reads after Shutdown.
 func (s *Server) awaitFirst(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, firstRequest)
+	ctx, cancel := context.WithTimeout(ctx, s.first)
 	defer cancel()
 	tick := time.NewTicker(look)
 	defer tick.Stop()
