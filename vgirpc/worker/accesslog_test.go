@@ -34,7 +34,7 @@ func TestFlagsOfTheAccessLogThatMakeNoSense(t *testing.T) {
 
 func TestTheAccessLogIsOpenedAnewOnSIGHUP(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
-	p := start(t, "--tcp", "0", "--access-log", path, "--access-log-async")
+	p := start(t, "--tcp", "0", "--access-log", path, "--access-log-async", "--exit-timeout", "0")
 	c := dial(t, p.Announcement(t))
 	mustEcho(t, c)
 	if err := os.Rename(path, path+".old"); err != nil {

@@ -26,7 +26,7 @@
 //	                        connections or HTTP requests of each address; calls,
 //	                        or HTTP requests, of each authenticated caller
 //	--idle-timeout SECONDS  end after so long without any connection
-//	--drain-delay, --drain-timeout SECONDS  of the end, see below
+//	--drain-delay, --drain-timeout, --exit-timeout SECONDS  of the end, see below
 //	--memory-limit-ratio N  of what the control group allows, 0.9 by default
 //
 //	--config PATH           read settings from a YAML file

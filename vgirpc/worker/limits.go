@@ -35,6 +35,7 @@ type limits struct {
 	admit     seconds
 	drain     seconds
 	delay     seconds
+	exit      seconds
 }
 
 // AddFlags declares the flags.
@@ -58,6 +59,7 @@ func (o *limits) AddFlags(flags *pflag.FlagSet) {
 	flags.Var(&o.admit, "admit-timeout", "let `SECONDS` pass until a connection is admitted, 0 for no limit (default 10)")
 	flags.Var(&o.drain, "drain-timeout", "let calls in progress go on for `SECONDS` at the end, 0 for no limit (default 8)")
 	flags.Var(&o.delay, "drain-delay", "take calls for `SECONDS` after the signal to end, being not ready (default 0)")
+	flags.Var(&o.exit, "exit-timeout", "give logs and telemetry `SECONDS` to be written at the end, 0 for no limit (default 2)")
 }
 
 // Apply sets the limits that were given.
@@ -80,6 +82,9 @@ func (o *limits) Apply(_ context.Context, setup *Setup) error {
 	}
 	if o.flags.Changed("drain-delay") {
 		setup.drainDelay = time.Duration(o.delay)
+	}
+	if o.flags.Changed("exit-timeout") {
+		setup.exitTimeout = time.Duration(o.exit)
 	}
 	return setup.Server().Configure(func(opts *vgirpc.ServerOptions) {
 		o.bytes(opts)

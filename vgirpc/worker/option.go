@@ -35,6 +35,7 @@ type Setup struct {
 	beforeServing []func(context.Context) error
 	atExit        []func(context.Context) error
 	drainDelay    time.Duration
+	exitTimeout   time.Duration // 0: no limit
 	life          life
 	logs          logs
 	level         LogLevel
@@ -97,8 +98,9 @@ func (s *Setup) Around(l net.Listener) net.Listener {
 }
 
 // AtExit makes the worker call f when it has stopped serving, the last one
-// first. All of them have 2 seconds: the context of each ends after an equal share
-// of what is left, and what one does not take is there for the others.
+// first. All of them have --exit-timeout, 2 seconds by default: the context of each
+// ends after an equal share of what is left, and what one does not take is there for
+// the others.
 func (s *Setup) AtExit(f func(context.Context) error) { s.atExit = append(s.atExit, f) }
 
 // options are the server's options as they stand.

@@ -124,7 +124,7 @@ func newWorker(s *vgirpc.Server, opts []Option) *worker {
 	flags.Usage = func() {}
 	config := &configuration{flags: flags, environ: os.Environ()}
 	return &worker{
-		setup:  &Setup{server: s, config: config},
+		setup:  &Setup{server: s, config: config, exitTimeout: defaultExit},
 		config: config,
 		opts:   slices.Concat([]Option{&logging{}, &serverID{}, &limits{}, &rateLimits{}}, opts, []Option{&byteStreams{}, &accessLog{}, &requestLog{}, newMemory()}),
 	}
@@ -260,7 +260,7 @@ func (w *worker) apply(ctx context.Context) error {
 const (
 	defaultDrain = vgirpc.DefaultDrainTimeout
 	cutGrace     = 500 * time.Millisecond // for calls that were cut off to end
-	exitGrace    = 2 * time.Second        // for what has to be done at the exit
+	defaultExit  = 2 * time.Second        // for what has to be done at the exit
 )
 
 // errSucceeded is why a worker ends that another process has taken over from.
@@ -354,10 +354,16 @@ func (w *worker) live(ctx context.Context) int {
 // left, so that what hangs takes it from nobody behind it.
 func (w *worker) atExit(ctx context.Context) {
 	ctx = context.WithoutCancel(ctx)
-	end := time.Now().Add(exitGrace)
+	share := func(int) (context.Context, context.CancelFunc) { return context.WithCancel(ctx) }
+	if limit := w.setup.exitTimeout; limit > 0 {
+		end := time.Now().Add(limit)
+		share = func(parts int) (context.Context, context.CancelFunc) {
+			return context.WithTimeout(ctx, time.Until(end)/time.Duration(parts))
+		}
+	}
 	for i, f := range slices.Backward(w.setup.atExit) {
-		share, cancel := context.WithTimeout(ctx, time.Until(end)/time.Duration(i+1))
-		if err := f(share); err != nil {
+		ctx, cancel := share(i + 1)
+		if err := f(ctx); err != nil {
 			w.log.LogAttrs(ctx, slog.LevelWarn, "at exit", slog.Any("error", err))
 		}
 		cancel()

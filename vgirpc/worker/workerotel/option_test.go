@@ -83,12 +83,19 @@ const (
 )
 
 // callSmall calls the worker of one method twice over its standard input and
-// output, once so that it fails, and waits for its end.
+// output, once so that it fails, and waits for its end, which takes as long as the
+// collector does.
 func callSmall(t *testing.T, env []string, args ...string) (stderr string) {
+	t.Helper()
+	return callHurried(t, env, append(args, "--exit-timeout", "0")...)
+}
+
+// callHurried is callSmall with a worker that ends in its default time.
+func callHurried(t *testing.T, env []string, args ...string) (stderr string) {
 	t.Helper()
 	var out bytes.Buffer
 	c, err := subprocess.New(t.Context(), subprocess.Options{
-		Command: append([]string{os.Args[0]}, args...), Env: env, Stderr: &out,
+		Command: append([]string{os.Args[0]}, args...), Env: env, Stderr: &out, CloseGrace: workertest.Patience,
 	}, vgirpc.ClientOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -202,7 +209,7 @@ func TestACollectorThatDoesNotAnswerHoldsNobodyUp(t *testing.T) {
 	s := newSink(t)
 	s.stall = make(chan struct{})
 	// The exporters would wait for ten minutes.
-	stderr := callSmall(t, environment("small", "OTEL_EXPORTER_OTLP_ENDPOINT="+s.url, "OTEL_EXPORTER_OTLP_TIMEOUT=600000"))
+	stderr := callHurried(t, environment("small", "OTEL_EXPORTER_OTLP_ENDPOINT="+s.url, "OTEL_EXPORTER_OTLP_TIMEOUT=600000"))
 	close(s.stall)
 	if !strings.Contains(stderr, "telemetry is lost") {
 		t.Errorf("the worker ended without a word:\n%s", stderr)

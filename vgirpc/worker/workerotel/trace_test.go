@@ -156,7 +156,7 @@ provider.shutdown()
 
 func TestACallFromPythonThroughAGatewayToAWorkerAndItsStorageIsOneTrace(t *testing.T) {
 	collector := newSink(t)
-	cmd := workertest.Command(nil, "--http", "--storage", "mem://", "--externalize-threshold", "2000")
+	cmd := workertest.Command(nil, "--http", "--storage", "mem://", "--externalize-threshold", "2000", "--exit-timeout", "0")
 	cmd.Env = environment("conformance", "OTEL_EXPORTER_OTLP_ENDPOINT="+collector.url)
 	w := workertest.Serve(t, cmd)
 	_, port, _ := strings.Cut(w.Address(t), ":")

@@ -145,7 +145,9 @@ func TestAFaultIsReportedBeforeTheWorkerEnds(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			in := newIntake(t)
-			opts := subprocess.Options{Command: []string{os.Args[0]}, Env: workertest.Environ(), Stderr: io.Discard}
+			opts := subprocess.Options{
+				Command: []string{os.Args[0], "--exit-timeout", "0"}, Env: workertest.Environ(), Stderr: io.Discard, CloseGrace: workertest.Patience,
+			}
 			if tt.args != nil {
 				opts.Command = append(opts.Command, tt.args(in.dsn())...)
 			}
@@ -193,7 +195,7 @@ func TestAWorkerEndsThoughNobodyTakesItsReports(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, _ = fail.Call(t.Context(), c, textParams{})
-	if err := c.Close(); err != nil { // kills who takes more than 5 s, and says so
+	if err := c.Close(); err != nil { // kills who takes more than CloseGrace, and says so
 		t.Error(err)
 	}
 }
