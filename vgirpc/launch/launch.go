@@ -81,11 +81,11 @@ func (l *Launcher) Socket() string { return l.socket }
 // The worker may end between that and a later connection: [Launcher.Dial] takes
 // care of it.
 func (l *Launcher) Launch(ctx context.Context) (socket string, err error) {
-	c, _, err := l.obtain(ctx)
+	found, err := l.obtain(ctx)
 	if err != nil {
 		return "", err
 	}
-	_ = c.Close() // nothing was sent on it
+	_ = found.conn.Close() // nothing was sent on it
 	return l.socket, nil
 }
 
@@ -102,8 +102,9 @@ func (l *Launcher) Connect(ctx context.Context, opts vgirpc.ClientOptions) (*vgi
 // connections until it is gone, and one that ends whenever somebody comes is not
 // started for ever.
 const (
-	endingTime = 2 * time.Second
-	maxStarts  = 2
+	endingTime = 2 * time.Second // for one worker
+	maxStarts  = 2               // of this call
+	maxWorkers = 8               // whoever has started them
 )
 
 // Dial returns a connection to the worker, which has answered on it. It starts
@@ -115,18 +116,21 @@ const (
 // have the type "WorkerNotStarted", "WorkerDied", "WorkerSilent" or
 // "LauncherBusy"; "ProtocolError" is something else than a worker.
 func (l *Launcher) Dial(ctx context.Context) (net.Conn, error) {
-	var ending time.Time // since when workers end
-	starts := 0
+	var ending time.Time // since when the worker ends
+	workers, starts := 0, 0
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
-		c, started, err := l.obtain(ctx)
+		found, err := l.obtain(ctx)
 		if err != nil {
 			return nil, err
 		}
-		if started {
-			starts++
+		c := found.conn
+		if found.another {
+			workers++
+			ending = time.Time{}
 		}
 		var patience time.Duration
-		if started {
+		if found.started {
+			starts++
 			patience = l.opts.StartTimeout
 		}
 		inTime, err := greet(ctx, c, patience)
@@ -152,7 +156,7 @@ func (l *Launcher) Dial(ctx context.Context) (net.Conn, error) {
 				Code: vgirpc.FailedPrecondition, Type: "ProtocolError", Cause: err,
 				Message: fmt.Sprintf("what listens on %s does not speak vgi-rpc: %v", l.socket, err),
 			}
-		case starts >= maxStarts || now.Sub(ending) > endingTime:
+		case starts >= maxStarts || workers >= maxWorkers || now.Sub(ending) > endingTime:
 			return nil, &vgirpc.Error{
 				Code: vgirpc.Unavailable, Type: "WorkerDied", Cause: err,
 				Message: fmt.Sprintf("the worker %s closes every connection to %s without an answer", l.opts.Command[0], l.socket),
@@ -201,14 +205,20 @@ const (
 	longestPause = 50 * time.Millisecond
 )
 
-// obtain returns a connection that the worker may be about to close, and whether
-// it has started the worker.
-func (l *Launcher) obtain(ctx context.Context) (c net.Conn, started bool, err error) {
+// found is a connection that its worker may be about to close.
+type found struct {
+	conn    net.Conn
+	started bool // the worker was started for it
+	another bool // the worker began to listen after it was looked for
+}
+
+// obtain returns a connection to the worker, and starts it where there is none.
+func (l *Launcher) obtain(ctx context.Context) (f found, err error) {
 	if ctx.Err() != nil {
-		return nil, false, vgirpc.ContextError(ctx)
+		return found{}, vgirpc.ContextError(ctx)
 	}
 	if err := l.prepare(); err != nil {
-		return nil, false, err
+		return found{}, err
 	}
 	var tooLong <-chan time.Time
 	if l.opts.LockTimeout > 0 {
@@ -217,13 +227,13 @@ func (l *Launcher) obtain(ctx context.Context) (c net.Conn, started bool, err er
 		tooLong = timer.C
 	}
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
-		c, err := attach(ctx, l.socket)
-		if !errors.Is(err, errAbsent) {
-			return c, false, err
+		if f.conn, err = attach(ctx, l.socket); !errors.Is(err, errAbsent) {
+			return f, err
 		}
+		f.another = true
 		lock, err := tryLock(l.lock)
 		if err != nil {
-			return nil, false, err
+			return found{}, err
 		}
 		if lock != nil {
 			return l.startLocked(ctx, lock)
@@ -231,9 +241,9 @@ func (l *Launcher) obtain(ctx context.Context) (c net.Conn, started bool, err er
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
-			return nil, false, vgirpc.ContextError(ctx)
+			return found{}, vgirpc.ContextError(ctx)
 		case <-tooLong:
-			return nil, false, &vgirpc.Error{
+			return found{}, &vgirpc.Error{
 				Code: vgirpc.Unavailable, Type: "LauncherBusy",
 				Message: fmt.Sprintf("somebody else has held the lock %s for %v (LockTimeout), and no worker listens on %s", l.lock, l.opts.LockTimeout, l.socket),
 			}
@@ -243,16 +253,17 @@ func (l *Launcher) obtain(ctx context.Context) (c net.Conn, started bool, err er
 
 // startLocked starts the worker, unless somebody has done so while the lock was
 // waited for. It unlocks.
-func (l *Launcher) startLocked(ctx context.Context, lock *os.File) (c net.Conn, started bool, err error) {
-	c, err = attach(ctx, l.socket)
-	if started = errors.Is(err, errAbsent); started {
-		c, err = l.start(ctx)
+func (l *Launcher) startLocked(ctx context.Context, lock *os.File) (f found, err error) {
+	f.another = true
+	f.conn, err = attach(ctx, l.socket)
+	if f.started = errors.Is(err, errAbsent); f.started {
+		f.conn, err = l.start(ctx)
 	}
 	_ = lock.Close()
-	if started && l.key != "" {
+	if f.started && l.key != "" {
 		_, _ = collect(ctx, l.dir, collectLimit, l.key) // a service to others: the next one tries again
 	}
-	return c, started, err
+	return f, err
 }
 
 // start starts the worker and connects to it. The lock is held.
