@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -169,7 +170,7 @@ func (a *attempt) serve(w http.ResponseWriter, req *http.Request) {
 	}
 	v := a.read(q)
 	first := false
-	a.once.Do(func() { first = true; a.visits <- v })
+	a.once.Do(func() { first = true })
 	switch {
 	case !first:
 		page(w, http.StatusBadRequest, "This login is over.")
@@ -178,11 +179,18 @@ func (a *attempt) serve(w http.ResponseWriter, req *http.Request) {
 	default:
 		page(w, http.StatusOK, "You are signed in, and can close this window.")
 	}
+	if first {
+		a.visits <- v // whoever waits for it goes on, and ends this server
+	}
 }
 
+// page answers with a page, all of which it writes before it returns.
 func page(w http.ResponseWriter, status int, text string) {
+	text = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Login</title><p>" + text + "</p></html>\n"
+	w.Header().Set("Content-Length", strconv.Itoa(len(text)))
 	w.WriteHeader(status)
-	_, _ = io.WriteString(w, "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Login</title><p>"+text+"</p></html>\n")
+	_, _ = io.WriteString(w, text)
+	_ = http.NewResponseController(w).Flush() // the browser may be gone
 }
 
 // read is what the browser brought.

@@ -26,10 +26,13 @@ func comesBack(t *testing.T, q func(sent url.Values) url.Values) func(context.Co
 		if err != nil {
 			return err
 		}
+		read := make(chan struct{})
 		go func() {
+			defer close(read)
 			sent := u.Query()
 			visit(t, sent.Get("redirect_uri")+"?"+q(sent).Encode())
 		}()
+		t.Cleanup(func() { <-read })
 		return nil
 	}
 }
