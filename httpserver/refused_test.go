@@ -659,7 +659,7 @@ func TestABadCredentialCostsAnAddressMoreThoughNoSignInBegins(t *testing.T) {
 	defer broken.Close()
 	h := newHandler(t, httpserver.Options{
 		Prefix: "/vgi", Auth: auth.Func(byToken), OAuth: newSignIn(t, signInOptions(broken.URL)),
-		AddressLimit: addresses(t, ratelimit.Options{Rate: ratelimit.Rate{Events: 1, Burst: 20}}),
+		AddressLimit: addresses(t, ratelimit.Options{Rate: ratelimit.Rate{Events: 1, Per: time.Hour, Burst: 20}}),
 	})
 	var got []int
 	for range 3 {

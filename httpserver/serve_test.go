@@ -12,6 +12,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -137,7 +138,8 @@ func TestWhoeverStandsStillIsCutOff(t *testing.T) {
 			if _, err := io.WriteString(c, tt.sent); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := io.Copy(io.Discard, c); err != nil { // to the end of the connection
+			// To the end of the connection, which is a reset where something came too late.
+			if _, err := io.Copy(io.Discard, c); err != nil && !errors.Is(err, syscall.ECONNRESET) {
 				t.Fatal(err)
 			}
 		})
@@ -168,9 +170,7 @@ func TestWhoeverStandsStillIsCutOff(t *testing.T) {
 				_ = res.Body.Close()
 			}
 		}()
-		if _, err := feed.Write([]byte("half")); err != nil {
-			t.Fatal(err)
-		}
+		_, _ = feed.Write([]byte("half")) // on a slow machine the server has given up before
 		if err := <-failed; !errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("reading the body: %v, want that the deadline is over", err)
 		}

@@ -21,14 +21,14 @@ export const browser = await chromium.launch({
 });
 
 // open makes a page that notes everything a page of ours must never do. It may
-// send requests to options.origins alone.
-async function open({ origins, ...options }) {
+// send requests to options.origins alone, which is config.url when there are none.
+async function open({ origins = [config.url], ...options }) {
   const context = await browser.newContext({ viewport: { width: 1100, height: 850 }, ...options });
   const complaints = [];
   await context.addInitScript(() => addEventListener("securitypolicyviolation",
     (e) => console.error("violated " + e.effectiveDirective + " by " + e.blockedURI)));
   const page = await context.newPage();
-  page.setDefaultTimeout(10000);
+  page.setDefaultTimeout(60000);
   page.on("console", (m) => {
     // The browser itself reports the status of every refusal; those that the
     // test did not ask for are noted below.
@@ -66,7 +66,17 @@ export async function step(name, { expectComplaints, ...options }, body) {
   console.log(JSON.stringify({ name, failure }));
 }
 
-export const shot = (page, name) => page.screenshot({ path: join(config.screenshots, name + ".png") });
+// shot takes a screenshot. A browser that the machine keeps waiting for its own
+// frame says that it cannot, and may be asked again.
+export async function shot(page, name) {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await page.screenshot({ path: join(config.screenshots, name + ".png") });
+    } catch (e) {
+      if (tries === 10 || !e.message.includes("Unable to capture screenshot")) throw e;
+    }
+  }
+}
 
 export async function fits(page, what) {
   const [content, viewport] = await page.evaluate(() => [document.documentElement.scrollWidth, document.documentElement.clientWidth]);
