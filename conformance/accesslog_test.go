@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -75,6 +76,9 @@ func readLog(t *testing.T, path string) logged {
 func readFile(t *testing.T, name string) string {
 	t.Helper()
 	file, err := os.Open(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "" // renamed since it was listed, by a worker that still writes: its reader comes again
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -557,6 +561,10 @@ func TestLogrotate(t *testing.T) {
 				out, err := exec.CommandContext(t.Context(), program, "-f", "-s", filepath.Join(dir, "state"), config).CombinedOutput()
 				if err != nil {
 					t.Fatalf("%v: %s", err, out)
+				}
+				// The signal was only sent: the worker writes the new file once it has it.
+				for info, err := os.Stat(path); err != nil || info.Size() == 0; info, err = os.Stat(path) {
+					l.until(t, 1)
 				}
 			}
 			l.until(t, 500)

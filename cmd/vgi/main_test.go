@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vgirpc/vgirpc-go/conformance"
 )
@@ -31,6 +32,7 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
+	completionTime = time.Minute
 	// The workers that the command starts for stdio inherit the environment.
 	if err := os.Setenv(roleVariable, roleWorker); err != nil {
 		panic(err)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -115,13 +116,16 @@ func (g *gateway) start(t *testing.T, replica1, replica2 int, edits ...func(conf
 	return base
 }
 
-// configure replaces the placeholders, on the lines that are marked for it alone.
+// configure replaces the placeholders, on the lines that are marked for it alone,
+// and has checks wait: on a busy machine a replica that answers late is not dead.
+// One that is dead refuses, and one that drains says so.
 func (g *gateway) configure(t *testing.T, ports map[string]int) []byte {
 	t.Helper()
 	text, err := os.ReadFile(g.config)
 	if err != nil {
 		t.Fatal(err)
 	}
+	text = checkTimeout.ReplaceAll(text, []byte("${1}30s"))
 	pairs := make([]string, 0, 2*len(ports))
 	for placeholder, port := range ports {
 		pairs = append(pairs, placeholder, strconv.Itoa(port))
@@ -135,6 +139,9 @@ func (g *gateway) configure(t *testing.T, ports map[string]int) []byte {
 	}
 	return bytes.Join(lines, nil)
 }
+
+// checkTimeout is the timeout of a check in the configurations that have one.
+var checkTimeout = regexp.MustCompile(`(?m)^(\s*(?:timeout check|health_timeout|- timeout:) )1s$`)
 
 // run starts cmd and stops it when the test ends. What it wrote is shown when the
 // test failed.

@@ -50,6 +50,10 @@ type Options struct {
 	// Restart says whether [New]'s client starts another process when the
 	// worker has died. It does not by default.
 	Restart Restart
+
+	// exitWait is how long a process whose pipe broke has to end, so that its exit
+	// status can be told. Tests make it longer.
+	exitWait time.Duration
 }
 
 // Restart says how a worker that died is replaced. The next call starts the new
@@ -76,6 +80,7 @@ const (
 	defaultMinDelay     = 100 * time.Millisecond
 	defaultMaxDelay     = 30 * time.Second
 	defaultHealthyAfter = 10 * time.Second
+	defaultExitWait     = time.Second
 )
 
 // valid is o with its defaults, or an INVALID_ARGUMENT error.
@@ -90,6 +95,7 @@ func (o Options) valid() (*Options, error) {
 	}{
 		{&o.StartTimeout, defaultStartTimeout},
 		{&o.CloseGrace, defaultCloseGrace},
+		{&o.exitWait, defaultExitWait},
 		{&r.MinDelay, defaultMinDelay},
 		{&r.MaxDelay, defaultMaxDelay},
 		{&r.HealthyAfter, defaultHealthyAfter},

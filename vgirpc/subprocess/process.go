@@ -14,10 +14,6 @@ import (
 	"github.com/vgirpc/vgirpc-go/vgirpc"
 )
 
-// exitWait is how long a process whose pipe broke has to end, so that its exit
-// status can be told.
-const exitWait = time.Second
-
 // Process is a running worker as a connection: it reads the worker's standard
 // output and writes its standard input. One goroutine may read while another
 // writes; Close may be called at any time, and ends both.
@@ -189,7 +185,7 @@ func (p *Process) lost() error {
 		return errClosed
 	}
 	// The pipe breaks an instant before the exit status is there.
-	timer := time.NewTimer(exitWait)
+	timer := time.NewTimer(p.opts.exitWait)
 	defer timer.Stop()
 	select {
 	case <-p.exited:

@@ -111,7 +111,7 @@ func gone(pid int) bool {
 // workerIn returns options for a worker of this binary.
 func workerIn(mode, arg string, env ...string) Options {
 	return Options{
-		Command: []string{os.Args[0]},
+		Command: []string{os.Args[0]}, exitWait: patience,
 		// The race detector, where it is on, would sleep for a second at each exit.
 		Env: append(append(os.Environ(), "GORACE=atexit_sleep_ms=0", envMode+"="+mode, envArg+"="+arg), env...),
 	}

@@ -181,7 +181,8 @@ func TestACallInProgressFinishesInTheOldProcess(t *testing.T) {
 	if err != nil || int(pid) != g.PID() || g.PID() == old {
 		t.Errorf("process %d answers, %v: want %d, not %d", pid, err, g.PID(), old)
 	}
-	g.SaysTimes(t, `msg=drained finished=1 cut=0 `, 1)
+	// A call over idle may be one of them.
+	g.SaysTimes(t, `msg=drained finished=[12] cut=0 `, 1)
 }
 
 func TestWhoeverHasHandedOverStillDrainsAtTheFirstSignal(t *testing.T) {
@@ -199,7 +200,8 @@ func TestWhoeverHasHandedOverStillDrainsAtTheFirstSignal(t *testing.T) {
 	if status := g.Wait(t); status != 0 {
 		t.Errorf("exit status %d", status)
 	}
-	g.SaysTimes(t, `msg=drained finished=1 cut=0 `, 1)
+	// A call over idle may be one of them.
+	g.SaysTimes(t, `msg=drained finished=[12] cut=0 `, 1)
 	mustEcho(t, idle) // which the new process has
 }
 

@@ -219,6 +219,21 @@ func stamped(t *testing.T, more http.Header) http.Header {
 	return h
 }
 
+// asked is how a caller asks: with a header that is made when the worker runs, because
+// a proof is good for seconds.
+type asked func(t *testing.T) http.Header
+
+// with asks with a header.
+func with(h http.Header) asked { return func(*testing.T) http.Header { return h } }
+
+// proven asks with a proof by the proxy "edge", and with more.
+func proven(more http.Header) asked {
+	return func(t *testing.T) http.Header {
+		t.Helper()
+		return stamped(t, more)
+	}
+}
+
 func bearer(token string) http.Header { return http.Header{"Authorization": {"Bearer " + token}} }
 
 const (
@@ -248,135 +263,135 @@ func TestWhoIsLetInByFlags(t *testing.T) {
 		name   string
 		args   [][]string
 		env    []string
-		header http.Header
+		header asked
 		want   outcome
 	}{
 		{"nobody is asked", nil, nil, nil, outcome{Who: "/"}},
-		{"a token", [][]string{tokens}, nil, bearer(idp.token(t, nil)), outcome{Who: ann}},
+		{"a token", [][]string{tokens}, nil, with(bearer(idp.token(t, nil))), outcome{Who: ann}},
 		{"no token", [][]string{tokens}, nil, nil, outcome{Code: vgirpc.Unauthenticated, Reason: "missing_credential"}},
 		{
 			"a token for another",
 			[][]string{tokens},
-			nil, bearer(idp.token(t, jwt.MapClaims{"aud": "x"})),
+			nil, with(bearer(idp.token(t, jwt.MapClaims{"aud": "x"}))),
 			outcome{Code: vgirpc.Unauthenticated, Reason: "invalid_credential"},
 		},
 		{
 			"a token that has just expired",
-			[][]string{tokens, {"--jwt-leeway", "60"}},
-			nil, bearer(idp.token(t, jwt.MapClaims{"exp": time.Now().Add(-20 * time.Second).Unix()})),
+			[][]string{tokens, {"--jwt-leeway", "600"}},
+			nil, with(bearer(idp.token(t, jwt.MapClaims{"exp": time.Now().Add(-20 * time.Second).Unix()}))),
 			outcome{Who: ann},
 		},
 		{
 			"likewise without a leeway",
 			[][]string{tokens, {"--jwt-leeway", "0"}},
-			nil, bearer(idp.token(t, jwt.MapClaims{"exp": time.Now().Add(-20 * time.Second).Unix()})),
+			nil, with(bearer(idp.token(t, jwt.MapClaims{"exp": time.Now().Add(-20 * time.Second).Unix()}))),
 			outcome{Code: vgirpc.Unauthenticated, Reason: "expired_credential"},
 		},
 		{
 			"another claim",
 			[][]string{tokens, {"--jwt-principal-claim", "email"}},
-			nil, bearer(idp.token(t, jwt.MapClaims{"email": "a@b.test"})),
+			nil, with(bearer(idp.token(t, jwt.MapClaims{"email": "a@b.test"}))),
 			outcome{Who: idp.URL + "/a@b.test"},
 		},
 		{
 			"another algorithm",
 			[][]string{tokens, {"--jwt-algorithms", "RS256,EdDSA"}},
-			nil, bearer(idp.token(t, nil)),
+			nil, with(bearer(idp.token(t, nil))),
 			outcome{Code: vgirpc.Unauthenticated, Reason: "invalid_credential"},
 		},
 		{
 			"no scope",
 			[][]string{tokens, {"--jwt-scope", "api"}},
-			nil, bearer(idp.token(t, nil)),
+			nil, with(bearer(idp.token(t, nil))),
 			outcome{Code: vgirpc.Unauthenticated, Reason: "insufficient_scope"},
 		},
-		{"keys without discovery", [][]string{tokens, {"--jwt-jwks-url", idp.URL + "/jwks"}}, nil, bearer(idp.token(t, nil)), outcome{Who: ann}},
-		{"a token of a file beside", [][]string{tokens, files}, nil, bearer("s3cret"), outcome{Who: "bearer/bob"}},
+		{"keys without discovery", [][]string{tokens, {"--jwt-jwks-url", idp.URL + "/jwks"}}, nil, with(bearer(idp.token(t, nil))), outcome{Who: ann}},
+		{"a token of a file beside", [][]string{tokens, files}, nil, with(bearer("s3cret")), outcome{Who: "bearer/bob"}},
 		{
 			"a token of sign-in beside",
 			[][]string{files, tokens, {"--oauth-issuer", idp.URL, "--oauth-allow-http", "--oauth-resource", "https://other.test"}},
-			nil, bearer(idp.token(t, jwt.MapClaims{"aud": "https://other.test"})),
+			nil, with(bearer(idp.token(t, jwt.MapClaims{"aud": "https://other.test"}))),
 			outcome{Who: ann},
 		},
-		{"a grant that is none", [][]string{tokens, files}, grants, bearer("vgig1.x"), outcome{Code: vgirpc.Unauthenticated, Reason: "invalid_credential"}},
-		{"a token beside grants", [][]string{tokens, files}, grants, bearer(idp.token(t, nil)), outcome{Who: ann}},
+		{"a grant that is none", [][]string{tokens, files}, grants, with(bearer("vgig1.x")), outcome{Code: vgirpc.Unauthenticated, Reason: "invalid_credential"}},
+		{"a token beside grants", [][]string{tokens, files}, grants, with(bearer(idp.token(t, nil))), outcome{Who: ann}},
 
 		{"no proof", [][]string{gate}, nil, nil, outcome{Code: vgirpc.Unauthenticated, Reason: "proxy_required"}},
-		{"a proof", [][]string{gate}, nil, stamped(t, nil), outcome{Who: "/ edge"}},
+		{"a proof", [][]string{gate}, nil, proven(nil), outcome{Who: "/ edge"}},
 		{
 			"secrets in the environment",
 			[][]string{gate[:4]},
 			[]string{"VGI_PROXY_PROOF_SECRETS=edge:" + secretHex},
-			stamped(t, nil),
+			proven(nil),
 			outcome{Who: "/ edge"},
 		},
 		{
 			"secrets in a file in the environment",
 			[][]string{gate[:4]},
 			[]string{"VGI_PROXY_PROOF_SECRETS_FILE=" + gate[5]},
-			stamped(t, nil),
+			proven(nil),
 			outcome{Who: "/ edge"},
 		},
 		{
 			"a credential without a proof",
 			[][]string{gate, tokens, files},
-			grants, bearer("s3cret"),
+			grants, with(bearer("s3cret")),
 			outcome{Code: vgirpc.Unauthenticated, Reason: "proxy_required"},
 		},
 		{
 			"a proof without a credential",
 			[][]string{gate, tokens, files},
-			grants, stamped(t, nil),
+			grants, proven(nil),
 			outcome{Code: vgirpc.Unauthenticated, Reason: "missing_credential"},
 		},
-		{"a proof and a credential", [][]string{gate, tokens, files}, grants, stamped(t, bearer("s3cret")), outcome{Who: "bearer/bob edge"}},
+		{"a proof and a credential", [][]string{gate, tokens, files}, grants, proven(bearer("s3cret")), outcome{Who: "bearer/bob edge"}},
 		{"proofs are noted", [][]string{{"--proxy-proof", "allow"}, gate[2:]}, nil, nil, outcome{Who: "/"}},
 		{"proofs are off", [][]string{{"--proxy-proof", "off"}, gate[2:]}, nil, nil, outcome{Who: "/"}},
 
-		{"a forwarded certificate", [][]string{forwarded, local}, nil, http.Header{xfcc: {"Hash=" + fingerprint}}, outcome{Who: "mtls/" + fingerprint}},
+		{"a forwarded certificate", [][]string{forwarded, local}, nil, with(http.Header{xfcc: {"Hash=" + fingerprint}}), outcome{Who: "mtls/" + fingerprint}},
 		{
 			"one forwarded by anybody",
 			[][]string{forwarded, elsewhere},
 			nil,
-			http.Header{xfcc: {"Hash=" + fingerprint}},
+			with(http.Header{xfcc: {"Hash=" + fingerprint}}),
 			outcome{Code: vgirpc.Unauthenticated, Reason: "proxy_required"},
 		},
 		{
 			"one that is not on the list",
 			[][]string{forwarded, local, {"--mtls-allow", "x"}},
 			nil,
-			http.Header{xfcc: {"Hash=" + fingerprint}},
+			with(http.Header{xfcc: {"Hash=" + fingerprint}}),
 			outcome{Code: vgirpc.Unauthenticated, Reason: "insufficient_scope"},
 		},
 		{
 			"one that is listed",
 			[][]string{forwarded, local, {"--mtls-fingerprint", fingerprint}},
 			nil,
-			http.Header{xfcc: {"Hash=" + fingerprint}},
+			with(http.Header{xfcc: {"Hash=" + fingerprint}}),
 			outcome{Who: "mtls/" + fingerprint},
 		},
 
-		{"a workload", [][]string{envoy, local}, nil, show("spiffe://example.org/a"), outcome{Who: workload}},
-		{"a workload of another domain", [][]string{envoy, local}, nil, show("spiffe://evil.org/a"), outcome{Code: vgirpc.Unauthenticated, Reason: "invalid_credential"}},
-		{"a workload that is allowed", [][]string{envoy, local, {"--spiffe-allow-id", "spiffe://example.org/a"}}, nil, show("spiffe://example.org/a"), outcome{Who: workload}},
+		{"a workload", [][]string{envoy, local}, nil, with(show("spiffe://example.org/a")), outcome{Who: workload}},
+		{"a workload of another domain", [][]string{envoy, local}, nil, with(show("spiffe://evil.org/a")), outcome{Code: vgirpc.Unauthenticated, Reason: "invalid_credential"}},
+		{"a workload that is allowed", [][]string{envoy, local, {"--spiffe-allow-id", "spiffe://example.org/a"}}, nil, with(show("spiffe://example.org/a")), outcome{Who: workload}},
 		{
 			"a workload that is not",
 			[][]string{envoy, local, {"--spiffe-allow-id", "spiffe://example.org/b"}},
-			nil, show("spiffe://example.org/a"),
+			nil, with(show("spiffe://example.org/a")),
 			outcome{Code: vgirpc.Unauthenticated, Reason: "insufficient_scope"},
 		},
 		{
 			"a workload by way of anybody",
 			[][]string{envoy, elsewhere},
-			nil, show("spiffe://example.org/a"),
+			nil, with(show("spiffe://example.org/a")),
 			outcome{Code: vgirpc.Unauthenticated, Reason: "proxy_required"},
 		},
-		{"a credential beside workloads", [][]string{envoy, local, files}, nil, bearer("s3cret"), outcome{Who: "bearer/bob"}},
+		{"a credential beside workloads", [][]string{envoy, local, files}, nil, with(bearer("s3cret")), outcome{Who: "bearer/bob"}},
 		{
 			"a bad credential of a workload",
 			[][]string{envoy, local, files},
 			nil,
-			http.Header{xfcc: show("spiffe://example.org/a")[xfcc], "Authorization": {"Bearer bad"}},
+			with(http.Header{xfcc: show("spiffe://example.org/a")[xfcc], "Authorization": {"Bearer bad"}}),
 			outcome{Code: vgirpc.Unauthenticated, Reason: "invalid_credential"},
 		},
 		{
@@ -398,7 +413,12 @@ func TestWhoIsLetInByFlags(t *testing.T) {
 			for _, more := range tt.args {
 				args = append(args, more...)
 			}
-			got := start(t, tt.env, args...).call(t, tt.header)
+			w := start(t, tt.env, args...)
+			var header http.Header
+			if tt.header != nil {
+				header = tt.header(t)
+			}
+			got := w.call(t, header)
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Error(diff)
 			}
