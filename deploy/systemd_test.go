@@ -57,7 +57,7 @@ func seconds(t *testing.T, config, name string) int {
 	return n
 }
 
-// lastSteps is what a worker needs beside its flags to end, in seconds
+// lastSteps is what a worker needs beside those flags to end, in seconds: --exit-timeout, and one
 // (docs/operations.md), and defaultGrace --session-grace.
 const (
 	lastSteps    = 3
