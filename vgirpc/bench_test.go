@@ -174,7 +174,7 @@ func TestATurnAllocatesNothingForSharedMemory(t *testing.T) {
 			}
 		})
 	}
-	if a, b := count(without), count(with); b > a+turnsOfAStream/100 {
+	if a, b := count(without), count(with); b > a+turnsOfAStream/4 { // under the race detector, pools lose things
 		t.Errorf("a stream of %d turns takes %v allocations, and %v with shared memory", turnsOfAStream, a, b)
 	}
 }
