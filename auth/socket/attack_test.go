@@ -226,7 +226,7 @@ func TestAttacksOnTheServerAreRefusedWithAReason(t *testing.T) {
 			return hmacOf(oneKey, roleClient, []byte("socket unix"), with(first, headerBytes+1, 9), challenge)
 		}), failed},
 		{"the proof is for another challenge", prove(func(first, challenge, _ frame) frame {
-			return hmacOf(oneKey, roleClient, []byte("socket unix"), first, with(challenge, len(challenge)-1, 0))
+			return hmacOf(oneKey, roleClient, []byte("socket unix"), first, with(challenge, len(challenge)-1, challenge[len(challenge)-1]^1))
 		}), failed},
 		{"one bit of the proof differs", prove(func(_, _, proof frame) frame {
 			return with(proof, len(proof)-1, proof[len(proof)-1]^1)
