@@ -161,17 +161,22 @@ func (s *Server) admit(ctx context.Context, a *Admission) error {
 		close(interrupted)
 	})
 	err := askAll(ctx, conns.Admit, a)
-	if !inTime() {
+	over := !inTime()
+	if over {
 		<-interrupted // or it could interrupt what follows
-		if serving.Err() != nil {
-			return errors.Join(errClosing, err)
-		}
-		return &Error{
-			Code: DeadlineExceeded, Type: typeAdmissionTimeout, Cause: err,
-			Message: fmt.Sprintf("the connection was not admitted within %v", conns.AdmitTimeout),
-		}
 	}
-	return err
+	// An admitter may learn of the end before the socket is interrupted.
+	over = over || ctx.Err() != nil && errors.Is(err, ctx.Err())
+	switch {
+	case !over:
+		return err
+	case serving.Err() != nil:
+		return errors.Join(errClosing, err)
+	}
+	return &Error{
+		Code: DeadlineExceeded, Type: typeAdmissionTimeout, Cause: err,
+		Message: fmt.Sprintf("the connection was not admitted within %v", conns.AdmitTimeout),
+	}
 }
 
 // askAll asks the admitters in turn. One that panics refuses: it may have met
