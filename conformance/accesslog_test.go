@@ -563,8 +563,11 @@ func TestLogrotate(t *testing.T) {
 					t.Fatalf("%v: %s", err, out)
 				}
 				// The signal was only sent: the worker writes the new file once it has it.
+				end := time.Now().Add(time.Minute)
 				for info, err := os.Stat(path); err != nil || info.Size() == 0; info, err = os.Stat(path) {
-					l.until(t, 1)
+					if l.until(t, 1); time.Now().After(end) {
+						t.Fatalf("the worker writes no new file: %v", err)
+					}
 				}
 			}
 			l.until(t, 500)

@@ -30,6 +30,7 @@ type Launcher struct {
 	socket  string
 	lock    string
 	workDir string
+	ending  time.Duration  // endingTime, but for tests
 	owned   sync.WaitGroup // what follows the workers that were started
 }
 
@@ -40,7 +41,7 @@ func New(opts Options) (*Launcher, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Launcher{opts: o, socket: o.Socket, lock: o.Socket + ".lock"}
+	l := &Launcher{opts: o, socket: o.Socket, lock: o.Socket + ".lock", ending: endingTime}
 	if l.workDir, err = workingDir(o.Dir); err != nil {
 		return nil, vgirpc.Errorf(vgirpc.InvalidArgument, "launch: Options.Dir: %w", err)
 	}
@@ -102,9 +103,8 @@ func (l *Launcher) Connect(ctx context.Context, opts vgirpc.ClientOptions) (*vgi
 // connections until it is gone, and one that ends whenever somebody comes is not
 // started for ever.
 const (
-	endingTime = 2 * time.Second // for one worker
-	maxStarts  = 2               // of this call
-	maxWorkers = 8               // whoever has started them
+	endingTime = 2 * time.Second // for each worker
+	maxStarts  = 2
 )
 
 // Dial returns a connection to the worker, which has answered on it. It starts
@@ -117,7 +117,7 @@ const (
 // "LauncherBusy"; "ProtocolError" is something else than a worker.
 func (l *Launcher) Dial(ctx context.Context) (net.Conn, error) {
 	var ending time.Time // since when the worker ends
-	workers, starts := 0, 0
+	starts := 0
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
 		found, err := l.obtain(ctx)
 		if err != nil {
@@ -125,7 +125,6 @@ func (l *Launcher) Dial(ctx context.Context) (net.Conn, error) {
 		}
 		c := found.conn
 		if found.another {
-			workers++
 			ending = time.Time{}
 		}
 		var patience time.Duration
@@ -156,7 +155,7 @@ func (l *Launcher) Dial(ctx context.Context) (net.Conn, error) {
 				Code: vgirpc.FailedPrecondition, Type: "ProtocolError", Cause: err,
 				Message: fmt.Sprintf("what listens on %s does not speak vgi-rpc: %v", l.socket, err),
 			}
-		case starts >= maxStarts || workers >= maxWorkers || now.Sub(ending) > endingTime:
+		case starts >= maxStarts || now.Sub(ending) > l.ending:
 			return nil, &vgirpc.Error{
 				Code: vgirpc.Unavailable, Type: "WorkerDied", Cause: err,
 				Message: fmt.Sprintf("the worker %s closes every connection to %s without an answer", l.opts.Command[0], l.socket),

@@ -226,6 +226,23 @@ func TestRaces(t *testing.T) {
 		}
 		equal(t, alive, 1)
 	})
+	t.Run("two workers that end are not one that does so for long", func(t *testing.T) {
+		b := newBench(t)
+		l := b.launcher(t, "shy at first", launch.Options{})
+		launch.GiveEnding(l, 1)
+		before := listenAt(t, l.Socket())
+		ended := make(chan error, 1)
+		go func() {
+			c, err := before.Accept()
+			if err == nil {
+				err = errors.Join(before.Close(), c.Close())
+			}
+			ended <- err
+		}()
+		ask(t, l)
+		noError(t, <-ended)
+		equal(t, len(b.started(t)), 2)
+	})
 	t.Run("whoever comes while the lock is held waits for it", func(t *testing.T) {
 		b := newBench(t)
 		l := b.launcher(t, "serve", launch.Options{LockTimeout: time.Millisecond})

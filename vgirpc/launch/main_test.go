@@ -106,6 +106,21 @@ var modes = map[string]func(args []string){
 		_, err := l.Accept()
 		check(err)
 	},
+	// The first process of a socket ends when somebody comes, the next one serves.
+	"shy at first": func(args []string) {
+		first, err := os.OpenFile(flag(args, "--unix")+".first", os.O_CREATE|os.O_EXCL, 0o600)
+		if err != nil {
+			serve(args)
+			return
+		}
+		check(first.Close())
+		l := listen(args)
+		fmt.Println("UNIX:" + flag(args, "--unix"))
+		c, err := l.Accept()
+		check(err)
+		check(l.Close()) // nobody else comes to this one
+		check(c.Close())
+	},
 	"silent": func([]string) {
 		fmt.Fprintln(os.Stderr, os.Getpid())
 		forever()

@@ -3,12 +3,36 @@ package worker
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/vgirpc/vgirpc-go/vgirpc"
 )
+
+func TestTheTimeOfTheEndIsAFlag(t *testing.T) {
+	for args, want := range map[string]time.Duration{
+		"":                     2 * time.Second,
+		"--exit-timeout 7.5":   7500 * time.Millisecond,
+		"--exit-timeout 0":     0, // no limit
+		"--exit-timeout never": 0,
+	} {
+		server, err := vgirpc.NewServer(vgirpc.ServerOptions{}, vgirpc.NewProtocol("test.Exit", "1.0.0"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		setup, err := Configure(t, server, strings.Fields(args), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if setup.exitTimeout != want {
+			t.Errorf("%q: %v, want %v", args, setup.exitTimeout, want)
+		}
+	}
+}
 
 func TestThePartsOfTheEndShareItsTime(t *testing.T) {
 	const forever = time.Hour
