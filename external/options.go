@@ -21,7 +21,8 @@ type Store interface {
 	// Upload stores data, a whole Arrow IPC stream that is compressed as
 	// contentEncoding says ("", "zstd" or "gzip"), and returns the URL by which
 	// the other side can GET it. The response to that GET must carry the same
-	// Content-Encoding. data is borrowed until Upload returns.
+	// Content-Encoding. data is borrowed until Upload returns, which is soon
+	// after ctx has ended.
 	Upload(ctx context.Context, data []byte, contentEncoding string) (url string, err error)
 }
 
@@ -62,6 +63,7 @@ const (
 	DefaultAttempts      = 3
 	DefaultRetryDelay    = 500 * time.Millisecond
 	DefaultTimeout       = 60 * time.Second
+	DefaultUploadTimeout = 3 * time.Minute
 
 	DefaultParallelFrom = 64 << 20
 	DefaultRangeBytes   = 8 << 20
@@ -110,6 +112,10 @@ type Options struct {
 	// Timeout bounds each attempt, from connecting to the last byte. 60 s when
 	// 0.
 	Timeout time.Duration
+	// UploadTimeout bounds an upload, with all attempts that the Store makes of
+	// it. Then the call fails with UNAVAILABLE, however long it may take itself.
+	// 3 min when 0, as long as the attempts of a fetch.
+	UploadTimeout time.Duration
 	// ParallelFrom is the size in bytes, as stored, from which an object is
 	// fetched in ranges, several at once, if storage can serve them and can
 	// tell that the object stayed the same. 64 MiB when 0; negative never does.
@@ -149,6 +155,7 @@ func (o Options) withDefaults() Options {
 	pick(&o.RangeBytes, DefaultRangeBytes)
 	pick((*int64)(&o.RetryDelay), int64(DefaultRetryDelay))
 	pick((*int64)(&o.Timeout), int64(DefaultTimeout))
+	pick((*int64)(&o.UploadTimeout), int64(DefaultUploadTimeout))
 	if o.MaxRedirects == 0 {
 		o.MaxRedirects = DefaultMaxRedirects
 	}
@@ -184,6 +191,7 @@ func (o Options) validate() error {
 		{"Ranges", int64(o.Ranges)},
 		{"RetryDelay", int64(o.RetryDelay)},
 		{"Timeout", int64(o.Timeout)},
+		{"UploadTimeout", int64(o.UploadTimeout)},
 	} {
 		if f.value < 0 || f.value > mostBytes {
 			return fmt.Errorf("external: option %s is %d: want 0 for the default, or 1 to %d", f.name, f.value, int64(mostBytes))

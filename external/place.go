@@ -119,7 +119,9 @@ func (o *Offload) upload(
 func (o *Offload) store(ctx context.Context, body []byte, encoding string, raw int64) (location string, err error) {
 	t := Transfer{RawBytes: raw, StoredBytes: int64(len(body)), Compression: o.opts.Compression}
 	err = o.watched(ctx, &t, func(ctx context.Context) error {
-		location, err = o.opts.Store.Upload(ctx, body, encoding)
+		bounded, cancel := context.WithTimeout(ctx, o.opts.UploadTimeout)
+		defer cancel()
+		location, err = o.opts.Store.Upload(bounded, body, encoding)
 		if err == nil && location == "" {
 			err = errors.New("the store returned no URL")
 		}
@@ -128,7 +130,9 @@ func (o *Offload) store(ctx context.Context, body []byte, encoding string, raw i
 			return nil
 		}
 		failed := vgirpc.Errorf(vgirpc.Unavailable, "ExternalLocation upload of %d bytes failed: %s", len(body), redactError(err))
-		if end := endOfContext(err); end != nil {
+		if bounded.Err() != nil && ctx.Err() == nil {
+			failed.Message += fmt.Sprintf(" (option UploadTimeout is %v)", o.opts.UploadTimeout)
+		} else if end := endOfContext(err); end != nil {
 			failed.Code, failed.Cause = vgirpc.CodeOf(end), end
 		}
 		return failed.WithType(typeLocation)

@@ -2,12 +2,15 @@ package external
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/google/go-cmp/cmp"
@@ -126,6 +129,51 @@ func TestAZstdObjectNamesItsSize(t *testing.T) {
 	var h zstd.Header
 	if err := h.Decode(s.only(t).body); err != nil || h.FrameContentSize != uint64(len(stream(t, schema, data))) {
 		t.Errorf("frame header %+v, %v", h, err)
+	}
+}
+
+// stuck is a store that takes nothing and says nothing.
+type stuck struct{}
+
+func (stuck) Upload(ctx context.Context, _ []byte, _ string) (string, error) {
+	<-ctx.Done()
+	return "", fmt.Errorf("PUT https://example.com/o?sig=%s: %w", secret, ctx.Err())
+}
+
+func TestAStoreThatIsStuckDoesNotHoldACall(t *testing.T) {
+	schema, data := numbers(t, nil)
+	for _, tt := range []struct {
+		name     string
+		opts     Options
+		patience time.Duration // of the caller; 0 is without end
+		took     time.Duration
+		code     vgirpc.Code
+		want     string
+	}{
+		{"its own time ends the upload", Options{}, 0, DefaultUploadTimeout, vgirpc.Unavailable, "UploadTimeout is 3m0s"},
+		{"as it was set", Options{UploadTimeout: 10 * time.Second}, time.Minute, 10 * time.Second, vgirpc.Unavailable, "UploadTimeout is 10s"},
+		{"the call's end ends it", Options{}, 5 * time.Second, 5 * time.Second, vgirpc.DeadlineExceeded, "upload of"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.opts.Store, tt.opts.Threshold = stuck{}, 1
+			inBubble(t, tt.opts, nil, func(t *testing.T, o *Offload) {
+				ctx := t.Context()
+				if tt.patience > 0 {
+					var cancel context.CancelFunc
+					ctx, cancel = context.WithTimeout(ctx, tt.patience)
+					defer cancel()
+				}
+				begun := time.Now()
+				_, _, err := o.Place(ctx, schema, []wire.Batch{data}, -1)
+				wantError(t, err, tt.code, tt.want)
+				if took := time.Since(begun); took != tt.took {
+					t.Errorf("it took %v", took)
+				}
+				if got := asVGI(t, err).Type; got != typeLocation {
+					t.Errorf("type %s", got)
+				}
+			})
+		})
 	}
 }
 
@@ -265,6 +313,7 @@ func TestOptionsThatMakeNoSenseAreRefused(t *testing.T) {
 		{"a negative threshold", Options{Threshold: -1}, "Threshold"},
 		{"a negative limit", Options{MaxFetchBytes: -1}, "MaxFetchBytes"},
 		{"a limit beyond counting", Options{MaxDecodedBytes: 1 << 62}, "MaxDecodedBytes"},
+		{"a negative time for uploads", Options{UploadTimeout: -1}, "UploadTimeout"},
 		{"more attempts than allowed", Options{Attempts: 4}, "Attempts"},
 		{"negative attempts", Options{Attempts: -1}, "Attempts"},
 		{"an unknown compression", Options{Compression: "br"}, "Compression"},

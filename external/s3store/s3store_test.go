@@ -12,6 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/apache/arrow-go/v18/arrow"
+	"github.com/apache/arrow-go/v18/arrow/array"
+	"github.com/apache/arrow-go/v18/arrow/memory"
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -22,6 +25,8 @@ import (
 	"github.com/vgirpc/vgirpc-go/external/blobstore"
 	"github.com/vgirpc/vgirpc-go/external/internal/server"
 	"github.com/vgirpc/vgirpc-go/external/storetest"
+	"github.com/vgirpc/vgirpc-go/vgirpc"
+	"github.com/vgirpc/vgirpc-go/wire"
 )
 
 const (
@@ -31,8 +36,9 @@ const (
 	region     = "us-east-1"
 )
 
-// startServer starts SeaweedFS, which verifies signatures, with one bucket.
-func startServer(t *testing.T) (endpoint string) {
+// startServer starts SeaweedFS, which verifies signatures, with one bucket. It
+// takes no writes, and answers none, when less of the disk is free than reserve.
+func startServer(t *testing.T, reserve string) (endpoint string) {
 	t.Helper()
 	weed := server.Find(t, "venv/bin/weed")
 	dir := t.TempDir()
@@ -48,7 +54,7 @@ func startServer(t *testing.T) (endpoint string) {
 	ports := server.Start(t, server.Server{Ports: 8, Status: http.StatusOK, Command: func(ports []int) (*exec.Cmd, string) {
 		args := []string{
 			"-logtostderr", "server", "-dir=" + dir, "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
-			"-master.telemetry=false", "-volume.max=10", "-master.volumeSizeLimitMB=64",
+			"-master.telemetry=false", "-volume.max=10", "-volume.minFreeSpace=" + reserve, "-master.volumeSizeLimitMB=64",
 			"-filer.localSocket=" + filepath.Join(dir, "filer.sock"), "-s3.localSocket=" + filepath.Join(dir, "s3.sock"), "-s3", "-s3.config=" + config,
 			"-s3.iam=false", "-s3.port.iceberg=0", "-s3.port.lance=0",
 		}
@@ -99,7 +105,7 @@ func open(t *testing.T, bucketURL string, opts blobstore.Options) blobstore.Uplo
 }
 
 func TestAServerThatVerifiesSignatures(t *testing.T) {
-	endpoint := startServer(t)
+	endpoint := startServer(t, "1MiB")
 	setCredentials(t, accessKey, secretKey)
 	direct, err := s3blob.OpenBucket(t.Context(), client(endpoint, accessKey, secretKey), bucketName, nil)
 	if err != nil {
@@ -171,6 +177,33 @@ func replace(t *testing.T, bucket *blob.Bucket, key string, data []byte) {
 	}
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestAFullServerDoesNotHoldACall(t *testing.T) {
+	endpoint := startServer(t, "100") // per cent
+	setCredentials(t, accessKey, secretKey)
+	o, err := external.New(external.Options{
+		Store: open(t, bucketURL(endpoint, bucketName), blobstore.Options{}), Threshold: 1, UploadTimeout: 3 * time.Second,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = o.Close() }()
+	schema, err := wire.NewSchema(arrow.NewSchema([]arrow.Field{{Name: "n", Type: arrow.PrimitiveTypes.Int64}}, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := array.NewRecordBuilder(memory.DefaultAllocator, schema.Arrow())
+	defer b.Release()
+	b.Field(0).(*array.Int64Builder).Append(1)
+	data, err := wire.NewBatch(schema, b.NewRecordBatch(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = o.Place(t.Context(), schema, []wire.Batch{*data}, -1)
+	if vgirpc.CodeOf(err) != vgirpc.Unavailable || !strings.Contains(err.Error(), "UploadTimeout is 3s") || strings.Contains(err.Error(), "Signature=") {
+		t.Errorf("got %v", err)
 	}
 }
 

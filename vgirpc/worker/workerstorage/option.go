@@ -45,6 +45,19 @@ type option struct {
 	ttlSeconds  float64
 	listen      string
 	baseURL     string
+
+	origins               []string
+	fetchBytes, decoded   int64
+	fetchTime, uploadTime float64 // in seconds
+}
+
+// flagOrigin has errors of its own.
+const flagOrigin = "storage-allow-origin"
+
+// names are all flags that are of no use without storage.
+var names = []string{
+	"externalize-threshold", "storage-compression", "storage-ttl", "storage-listen", "storage-base-url",
+	flagOrigin, "storage-max-fetch-bytes", "storage-max-decoded-bytes", "storage-fetch-timeout", "storage-upload-timeout",
 }
 
 // AddFlags declares the flags.
@@ -56,6 +69,12 @@ func (o *option) AddFlags(flags *pflag.FlagSet) {
 	flags.Float64Var(&o.ttlSeconds, "storage-ttl", 0, "URLs of the storage work for `SECONDS` (default one hour)")
 	flags.StringVar(&o.listen, "storage-listen", "127.0.0.1:0", "`ADDRESS` to serve mem:// and file:// storage on")
 	flags.StringVar(&o.baseURL, "storage-base-url", "", "`URL` at which others reach that address")
+	flags.StringArrayVar(&o.origins, flagOrigin, nil,
+		"fetch what callers point to from `ORIGIN`, such as https://*.example.com, and the storage, and from nowhere else; may be repeated (default https://*)")
+	flags.Int64Var(&o.fetchBytes, "storage-max-fetch-bytes", 0, "fetch at most `N` bytes of an object, as stored (default 256 MiB)")
+	flags.Int64Var(&o.decoded, "storage-max-decoded-bytes", 0, "and at most `N` bytes after decompression (default 16 times that)")
+	flags.Float64Var(&o.fetchTime, "storage-fetch-timeout", 0, "give each attempt to fetch an object `SECONDS` (default 60)")
+	flags.Float64Var(&o.uploadTime, "storage-upload-timeout", 0, "give an upload `SECONDS`, with all its attempts (default 180)")
 }
 
 // Apply opens the storage.
@@ -91,7 +110,7 @@ func (o *option) Apply(ctx context.Context, setup *worker.Setup) error {
 
 // unused refuses flags that say how to use a storage that there is not.
 func (o *option) unused() error {
-	for _, name := range []string{"externalize-threshold", "storage-compression", "storage-ttl", "storage-listen", "storage-base-url"} {
+	for _, name := range names {
 		if o.flags.Changed(name) {
 			return fmt.Errorf("--%s: there is no --storage", name)
 		}
@@ -100,13 +119,42 @@ func (o *option) unused() error {
 }
 
 // external is what the flags say of the batches.
-func (o *option) external() (external.Options, time.Duration, error) {
-	opts := o.opts.External
-	if o.flags.Changed("externalize-threshold") {
-		if o.threshold < 1 {
-			return opts, 0, fmt.Errorf("--externalize-threshold %d: want at least 1", o.threshold)
+func (o *option) external() (opts external.Options, ttl time.Duration, err error) {
+	opts = o.opts.External
+	for _, f := range []struct {
+		name string
+		set  int64
+		into *int64
+	}{
+		{"externalize-threshold", o.threshold, &opts.Threshold},
+		{"storage-max-fetch-bytes", o.fetchBytes, &opts.MaxFetchBytes},
+		{"storage-max-decoded-bytes", o.decoded, &opts.MaxDecodedBytes},
+	} {
+		if !o.flags.Changed(f.name) {
+			continue
 		}
-		opts.Threshold = o.threshold
+		if f.set < 1 {
+			return opts, 0, fmt.Errorf("--%s %d: want at least 1", f.name, f.set)
+		}
+		*f.into = f.set
+	}
+	for _, f := range []struct {
+		name  string
+		set   float64
+		least float64
+		into  *time.Duration
+	}{
+		{"storage-ttl", o.ttlSeconds, 1, &ttl},
+		{"storage-fetch-timeout", o.fetchTime, 0.001, &opts.Timeout},
+		{"storage-upload-timeout", o.uploadTime, 0.001, &opts.UploadTimeout},
+	} {
+		if !o.flags.Changed(f.name) {
+			continue
+		}
+		if !(f.set >= f.least && f.set < math.MaxInt32) {
+			return opts, 0, fmt.Errorf("--%s %v: want a number of seconds, at least %v", f.name, f.set, f.least)
+		}
+		*f.into = time.Duration(f.set * float64(time.Second))
 	}
 	switch c := external.Compression(o.compression); c {
 	case "":
@@ -115,13 +163,13 @@ func (o *option) external() (external.Options, time.Duration, error) {
 	default:
 		return opts, 0, fmt.Errorf("--storage-compression %q: want none, zstd or gzip", o.compression)
 	}
-	if !o.flags.Changed("storage-ttl") {
-		return opts, 0, nil
+	if o.flags.Changed(flagOrigin) {
+		opts.AllowedOrigins = o.origins
+		if _, err := external.New(external.Options{AllowedOrigins: o.origins}); err != nil {
+			return opts, 0, fmt.Errorf("--%s: %w", flagOrigin, err)
+		}
 	}
-	if !(o.ttlSeconds >= 1 && o.ttlSeconds < math.MaxInt32) {
-		return opts, 0, fmt.Errorf("--storage-ttl %v: want a number of seconds, at least 1", o.ttlSeconds)
-	}
-	return opts, time.Duration(o.ttlSeconds * float64(time.Second)), nil
+	return opts, ttl, nil
 }
 
 // open opens the storage at the URL. ttl is 0 for the default of each.

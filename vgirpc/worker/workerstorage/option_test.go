@@ -1,9 +1,11 @@
 package workerstorage_test
 
 import (
+	"compress/gzip"
 	"context"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"strings"
@@ -18,6 +20,7 @@ import (
 	"github.com/vgirpc/vgirpc-go/vgirpc/worker"
 	"github.com/vgirpc/vgirpc-go/vgirpc/worker/workerhttp"
 	"github.com/vgirpc/vgirpc-go/vgirpc/worker/workerstorage"
+	"github.com/vgirpc/vgirpc-go/wire"
 )
 
 func TestMain(m *testing.M) { workertest.Main(m, workerMain) }
@@ -42,9 +45,18 @@ func workerMain(string) {
 	refuses := func(_ context.Context, target string, _ time.Duration) (external.Store, error) {
 		return nil, errors.New("cannot open " + target)
 	}
+	hangs := func(context.Context, string, time.Duration) (external.Store, error) { return stuck{}, nil }
 	worker.Main(server, workerstorage.Option(workerstorage.Options{
-		Stores: map[string]func(context.Context, string, time.Duration) (external.Store, error){"test": refuses},
+		Stores: map[string]func(context.Context, string, time.Duration) (external.Store, error){"test": refuses, "stuck": hangs},
 	}), workerhttp.Option(httpserver.Options{}))
+}
+
+// stuck is storage that does not answer.
+type stuck struct{}
+
+func (stuck) Upload(ctx context.Context, _ []byte, _ string) (string, error) {
+	<-ctx.Done()
+	return "", ctx.Err()
 }
 
 // connect starts a worker with storage on its standard input and output.
@@ -100,14 +112,96 @@ func TestLargeResultsOfAWorkerLeaveForItsStorage(t *testing.T) {
 	}
 }
 
+// pointing sends a pointer to an object in place of the parameters.
+type pointing struct {
+	vgirpc.Transport
+
+	url string
+}
+
+func (p pointing) Call(ctx context.Context, req *vgirpc.ClientRequest) (*wire.Batch, func(), error) {
+	to := *req
+	to.Batch = wire.EmptyBatch(req.Batch.Schema, req.Batch.Meta.With(wire.KeyLocation, p.url))
+	return p.Transport.Call(ctx, &to)
+}
+
+func TestWhatCallersPointToIsFetchedUnderLimits(t *testing.T) {
+	t.Parallel()
+
+	over := make(chan struct{})
+	objects := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/large":
+			_, _ = w.Write(make([]byte, 5000))
+		case "/bomb":
+			w.Header().Set("Content-Encoding", "gzip")
+			z := gzip.NewWriter(w)
+			_, _ = z.Write(make([]byte, 1<<20))
+			_ = z.Close()
+		default:
+			select {
+			case <-r.Context().Done():
+			case <-over:
+			}
+		}
+	}))
+	t.Cleanup(objects.Close)
+	t.Cleanup(func() { close(over) })
+	_, echo := newContract()
+	allowed := "--storage mem:// --storage-allow-origin http://127.0.0.1 "
+	for _, tt := range []struct {
+		name, args, object string
+		code               vgirpc.Code
+		want               string
+	}{
+		{"from public places alone", "--storage mem://", "/large", vgirpc.PermissionDenied, "URL rejected"},
+		{"from the origins that were named", "--storage mem:// --storage-allow-origin https://a.example", "/large", vgirpc.PermissionDenied, "URL rejected"},
+		{"so much as stored", allowed + "--storage-max-fetch-bytes 1000", "/large", vgirpc.ResourceExhausted, "1000"},
+		{"so much when decompressed", allowed + "--storage-max-decoded-bytes 9000", "/bomb", vgirpc.ResourceExhausted, "9000"},
+		{"for so long", allowed + "--storage-fetch-timeout 0.05", "/slow", vgirpc.Unavailable, "after 3 attempts"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			p, err := subprocess.Start(t.Context(), subprocess.Options{
+				Command: append([]string{os.Args[0]}, strings.Fields(tt.args)...), Env: workertest.Environ(), Stderr: os.Stderr,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := vgirpc.NewClientOn(pointing{vgirpc.NewStreamTransport(p, vgirpc.ClientOptions{}), objects.URL + tt.object}, vgirpc.ClientOptions{})
+			defer func() { _ = c.Close() }()
+			if _, err := echo.Call(t.Context(), c, textParams{}); vgirpc.CodeOf(err) != tt.code || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %s: %v, want %s with %q", vgirpc.CodeOf(err), err, tt.code, tt.want)
+			}
+		})
+	}
+}
+
+func TestStorageThatIsStuckDoesNotHoldACall(t *testing.T) {
+	_, echo := newContract()
+	c := connect(t, vgirpc.ClientOptions{}, "--storage", "stuck://", "--externalize-threshold", "100", "--storage-upload-timeout", "0.05")
+	_, err := echo.Call(t.Context(), c, textParams{strings.Repeat("large ", 100)})
+	if vgirpc.CodeOf(err) != vgirpc.Unavailable || !strings.Contains(err.Error(), "UploadTimeout is 50ms") {
+		t.Errorf("got %v", err)
+	}
+	if got, err := echo.Call(t.Context(), c, textParams{"small"}); got != "small" || err != nil {
+		t.Errorf("the next call: %q, %v", got, err)
+	}
+}
+
 func TestCommandLinesThatMakeNoSense(t *testing.T) {
 	for args, want := range map[string]string{
 		"--externalize-threshold 5":                     "there is no --storage",
 		"--storage mem:// --externalize-threshold 0":    "--externalize-threshold",
 		"--storage mem:// --storage-compression brotli": "none, zstd or gzip",
 		"--storage mem:// --storage-ttl 0.5":            "--storage-ttl",
+		"--storage-upload-timeout 5":                    "there is no --storage",
+		"--storage mem:// --storage-fetch-timeout 0":    "--storage-fetch-timeout",
+		"--storage mem:// --storage-upload-timeout -1":  "--storage-upload-timeout",
+		"--storage mem:// --storage-max-fetch-bytes 0":  "--storage-max-fetch-bytes",
+		"--storage mem:// --storage-allow-origin a.b":   "--storage-allow-origin",
 		"--storage mem:// --storage-listen nowhere":     "--storage",
-		"--storage s3://bucket":                         "knows file, mem, test",
+		"--storage s3://bucket":                         "knows file, mem, stuck, test",
 		"--storage file://":                             "file:///absolute/path",
 		"--storage mem://name":                          "mem://",
 		"--storage /tmp/secret":                         "want a URL",
