@@ -297,7 +297,8 @@ func (s *ExchangeStream[In, Out]) Metadata() wire.Metadata { return s.got }
 // Stream is the stream as the transport carries it.
 func (s *ExchangeStream[In, Out]) Stream() TurnStream { return s.s }
 
-// Exchange sends rows as one batch and returns the rows of the answer.
+// Exchange sends rows as one batch and returns the rows of the answer. It returns
+// io.EOF when the stream is over, by whomever it was ended.
 func (s *ExchangeStream[In, Out]) Exchange(ctx context.Context, rows ...In) ([]Out, error) {
 	if err := s.encode(rows); err != nil {
 		return nil, err

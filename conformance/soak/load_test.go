@@ -232,7 +232,7 @@ type actor struct {
 // run connects and calls, and connects again, until ctx ends.
 func (a *actor) run(ctx context.Context) {
 	for ctx.Err() == nil {
-		if !a.calm && a.pooled == nil && a.site.kind != "http" && a.rand.IntN(20) == 0 {
+		if !a.calm && a.pooled == nil && a.site.kind != "http" && a.rand.IntN(60) == 0 {
 			if err := a.site.stall(ctx, a.rand); err != nil && ctx.Err() == nil {
 				a.tally.problemf("%v", err)
 			}

@@ -117,7 +117,8 @@ type run struct {
 }
 
 // soak warms the workers up with a part of the load, looks at them at rest, looks
-// at them once a second under load, and at rest again.
+// at them once a second under load, and at rest again. Where something seems to
+// rise, the load comes again, and what rises has to go on.
 func (r *run) soak(t *testing.T) *course {
 	t.Helper()
 	if err := os.MkdirAll(r.dir, 0o750); err != nil {
@@ -130,29 +131,40 @@ func (r *run) soak(t *testing.T) *course {
 
 	// What is made once, and buffers and pools at their usual size, are no growth.
 	warm := min(max(r.length/8, time.Second), 30*time.Second)
-	if _, err := r.under(t, l, c.processes, warm, 0); err != nil {
+	if _, err := r.under(t, l, c.processes, time.Now(), warm, 0); err != nil {
 		t.Fatal(err)
 	}
 	c.before = r.rest(t, c.processes)
 	r.profiles = profiles(t, c.processes, "before")
 	begun := time.Now()
-	var err error
-	if c.load, err = r.under(t, l, c.processes, r.length, 1); err != nil {
-		t.Fatal(err)
+	for look := uint64(1); look <= looks; look++ {
+		samples, err := r.under(t, l, c.processes, begun, r.length, look)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.load = append(c.load, samples...)
+		rises := c.trends(samples[len(samples)/2:])
+		if look > 1 {
+			rises = still(c.rising, rises)
+		}
+		if c.rising = rises; len(rises) == 0 {
+			break
+		}
+		t.Logf("looked at for the %d. time, of %d: %v", look, looks, rises)
 	}
 	c.before.at = min(-time.Second, -r.length/50)
 	c.after = r.rest(t, c.processes, c.before)
 	c.after.at = time.Since(begun)
 
 	t.Log(l.tally)
-	for _, p := range l.tally.problems {
-		t.Error(p)
-	}
 	r.write(t, "svg", func(w io.Writer) error {
 		return c.chart(w, fmt.Sprintf("%v under load, %d callers, seed %d", r.length, total(r.callers), r.seed))
 	})
 	r.write(t, "csv", c.table)
 	t.Log(c.summary())
+	for _, p := range l.tally.problems {
+		t.Error(p)
+	}
 	return c
 }
 
@@ -163,8 +175,9 @@ func total(callers map[string]int) (n int) {
 	return n
 }
 
-// under samples every second while the load lasts. Every run has a phase of its own.
-func (r *run) under(t *testing.T, l *load, all []process, length time.Duration, phase uint64) (samples []sample, err error) {
+// under samples every second while the load lasts, by the time since begun. Every
+// run has a phase of its own.
+func (r *run) under(t *testing.T, l *load, all []process, begun time.Time, length time.Duration, phase uint64) (samples []sample, err error) {
 	t.Helper()
 	// Not a deadline, which connecting would have as well, and miss.
 	ctx, cancel := context.WithCancel(t.Context())
@@ -172,7 +185,6 @@ func (r *run) under(t *testing.T, l *load, all []process, length time.Duration, 
 	defer time.AfterFunc(length, cancel).Stop()
 	done := make(chan error, 1)
 	go func() { done <- l.run(ctx, phase) }()
-	begun := time.Now()
 	every := time.NewTicker(time.Second)
 	defer every.Stop()
 	for {
@@ -231,7 +243,7 @@ func (r *run) rest(t *testing.T, all []process, before ...sample) sample {
 		calm := quiet >= 4
 		if len(before) > 0 {
 			c.before = before[0]
-			calm = calm && len(c.judge()) == 0
+			calm = calm && len(c.kept()) == 0
 		}
 		if calm || time.Now().After(deadline) {
 			return s

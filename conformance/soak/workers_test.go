@@ -51,10 +51,13 @@ type site struct {
 // environment is that of a process of this binary with another role.
 func environment(role string) []string { return append(os.Environ(), roleVariable+"="+role) }
 
-// limits make a worker give up on silent callers, and storage on old objects,
-// while the soak runs.
+// impatience, in seconds, makes a worker give up on silent callers, storage on old
+// objects and a server on sessions while the soak runs. It is longer than a busy
+// machine stands still: those without faults must not notice it.
+const impatience = "10"
+
 var limits = []string{
-	"--first-byte-timeout", "3", "--message-progress-timeout", "3", "--max-connections", "200", "--log-level", "error",
+	"--first-byte-timeout", impatience, "--message-progress-timeout", impatience, "--max-connections", "200", "--log-level", "error",
 }
 
 // openSites starts a worker for each transport, and ends them with t.Cleanup. What
@@ -85,7 +88,7 @@ func openSites(t *testing.T, logs string, kinds, env []string) []*site {
 		case "http":
 			s.files = filepath.Join(dir, "objects")
 			args = append(args, "--http", "0", "--storage", "file://"+s.files, "--externalize-threshold", "65536",
-				"--storage-ttl", "4", "--sticky-ttl", "4", "--call-state-cache", "128", "--max-request-bytes", "262144")
+				"--storage-ttl", impatience, "--sticky-ttl", impatience, "--call-state-cache", "128", "--max-request-bytes", "262144")
 		}
 		var err error
 		if s.log, err = os.Create(filepath.Join(logs, kind+".log")); err != nil {
