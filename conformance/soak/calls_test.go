@@ -239,12 +239,13 @@ func exchangeCancelled(ctx context.Context, c *caller) error {
 	return s.Cancel()
 }
 
-// remote is nil when the server has said so, with the message that it must have.
+// remote is nil when the server has said so, with the message that it must have. A
+// caller's time may be over before, and the server may be the one to say it.
 func remote(what string, err error, message string) error {
 	switch {
 	case err == nil:
 		return wrong{what + ": it did not fail"}
-	case !vgirpc.IsRemote(err):
+	case !vgirpc.IsRemote(err), vgirpc.CodeOf(err) == vgirpc.DeadlineExceeded:
 		return err
 	case !strings.Contains(err.Error(), message):
 		return wrong{fmt.Sprintf("%s: got %v, want %q", what, err, message)}
