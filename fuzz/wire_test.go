@@ -38,6 +38,16 @@ var shapes = []struct {
 	{arrow.ListOf(dictType), `[["a", "b"], ["b"]]`},
 	{arrow.BinaryTypes.StringView, `["a", "a string that is longer than twelve bytes", null]`},
 	{arrow.Null, `[null, null]`},
+	{arrow.StructOf(words...), `[{"a": "a string that is longer than twelve bytes", "b": "b"}, null]`},
+	{arrow.ListViewOf(arrow.PrimitiveTypes.Int64), `[[1, 2], null, [3]]`},
+	{arrow.SparseUnionOf(words, []arrow.UnionTypeCode{0, 1}), `[[1, "a string that is longer than twelve bytes"], [0, null]]`},
+	{arrow.DenseUnionOf(words, []arrow.UnionTypeCode{3, 5}), `[[3, "a string that is longer than twelve bytes"], [5, "b"]]`},
+	{arrow.RunEndEncodedOf(arrow.PrimitiveTypes.Int32, arrow.BinaryTypes.String), `["a", "a", null]`},
+}
+
+// words are two columns of views.
+var words = []arrow.Field{
+	{Name: "a", Type: arrow.BinaryTypes.StringView, Nullable: true}, {Name: "b", Type: arrow.BinaryTypes.StringView, Nullable: true},
 }
 
 func sample(tb testing.TB, typ arrow.DataType, rows string) arrow.RecordBatch {

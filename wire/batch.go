@@ -184,9 +184,29 @@ func (c *Column) lastOffset(wide bool) int {
 	return int(binary.LittleEndian.Uint32(c.Offsets[4*c.Rows:]))
 }
 
-// noRows is an array of no rows. It comes from a builder, because
-// array.MakeArrayOfNull panics for types with a null child.
+// noRows is an array of no rows. Neither builders nor array.MakeArrayOfNull know all
+// types: dictionaries of views and of nested values, and types with a null child.
 func noRows(t arrow.DataType) arrow.Array {
+	switch t := t.(type) {
+	case *arrow.DictionaryType:
+		return array.NewDictionaryArray(t, noRows(t.IndexType), noRows(t.ValueType))
+	case arrow.ExtensionType:
+		return array.NewExtensionArrayWithStorage(t, noRows(t.StorageType()))
+	case arrow.NestedType:
+		n := len(t.Layout().Buffers)
+		if _, ok := t.(arrow.UnionType); ok {
+			n++ // it has no bitmap, but arrow-go a place for it
+		}
+		buffers := make([]*memory.Buffer, n)
+		for i := 1; i < n; i++ {
+			buffers[i] = memory.NewBufferBytes([]byte{})
+		}
+		var children []arrow.ArrayData
+		for _, f := range t.Fields() {
+			children = append(children, noRows(f.Type).Data())
+		}
+		return array.MakeFromData(array.NewData(t, 0, buffers, children, 0, 0))
+	}
 	b := array.NewBuilder(memory.DefaultAllocator, t)
 	defer b.Release()
 	return b.NewArray()

@@ -128,6 +128,16 @@ func releaseBuffers(buffers []*memory.Buffer) {
 // arr is a slice of a larger array, over a copy that starts at its first row.
 func columnFromArray(arr arrow.Array, l *layout, mem memory.Allocator) (Column, error) {
 	if l.kind == layoutOther {
+		var err error
+		switch arr.(type) {
+		case *array.ListView, *array.LargeListView: // of those, arrow-go does not write a slice
+			if arr.Data().Offset() != 0 {
+				arr, err = array.Concatenate([]arrow.Array{arr}, mem)
+			}
+		}
+		if err != nil {
+			return Column{}, fmt.Errorf("wire: column %s: %w", l.field, err)
+		}
 		return Column{Rows: arr.Len(), Nulls: arr.NullN(), other: arr}, nil
 	}
 	if ext, ok := arr.(array.ExtensionArray); ok {

@@ -169,14 +169,24 @@ func (h *header) parseBatch(rb *flatbuffers.Table) {
 	}
 }
 
-// checkVariadic refuses view columns with more buffers than the message has:
-// arrow-go takes memory by the number that it claims.
-func (h *header) checkVariadic() error {
-	left := int64(len(h.buffers) / bufferBytes)
+// checkCounts refuses a message that does not have what a type consists of: field
+// nodes, buffers, and for each field of views the number of its buffers of data.
+// arrow-go looks at none of the lengths: behind the end of a vector it reads
+// whatever the message has there, and takes memory by such numbers.
+func (h *header) checkCounts(where string, nodes, buffers, views int) error {
+	if len(h.nodes) != nodes*nodeBytes || len(h.variadic) != views*variadicBytes {
+		return batchErrorf(where, "%d field nodes and %d view columns, where the schema needs %d and %d",
+			len(h.nodes)/nodeBytes, len(h.variadic)/variadicBytes, nodes, views)
+	}
+	got := len(h.buffers) / bufferBytes
+	left := int64(got - buffers)
+	if left < 0 {
+		return batchErrorf(where, "%d buffers, where the schema needs %d", got, buffers)
+	}
 	for counts := h.variadic; len(counts) > 0; counts = counts[variadicBytes:] {
 		n := int64(binary.LittleEndian.Uint64(counts))
 		if n < 0 || n > left {
-			return batchErrorf("record batch", "a view column of %d buffers, in a message of %d", n, len(h.buffers)/bufferBytes)
+			return batchErrorf(where, "a view column of %d buffers, in a message of %d", n, got)
 		}
 		left -= n
 	}

@@ -391,11 +391,10 @@ func TestTheKindOfABatchFollowsTheSpecification(t *testing.T) {
 	}
 }
 
-// forgeVariadic claims n buffers for the first view column of the message at an
-// offset of a stream, a record batch or the batch within a dictionary.
-func forgeVariadic(tb testing.TB, p []byte, at int, n uint64) []byte {
+// batchHeader is the table of the record batch, or of the batch within a dictionary,
+// in the message at an offset of a stream.
+func batchHeader(tb testing.TB, p []byte, at int) flatbuffers.Table {
 	tb.Helper()
-	p = bytes.Clone(p)
 	b := p[at+8:]
 	msg := flatbuffers.Table{Bytes: b, Pos: flatbuffers.GetUOffsetT(b)}
 	var batch flatbuffers.Table
@@ -408,12 +407,67 @@ func forgeVariadic(tb testing.TB, p []byte, at int, n uint64) []byte {
 	default:
 		tb.Fatalf("the message at %d has a header of kind %d", at, kind)
 	}
+	return batch
+}
+
+// forgeVariadic claims n buffers for the first view column of the message at an
+// offset of a stream.
+func forgeVariadic(tb testing.TB, p []byte, at int, n uint64) []byte {
+	tb.Helper()
+	p = bytes.Clone(p)
+	batch := batchHeader(tb, p, at)
 	counts := flatbuffers.UOffsetT(batch.Offset(12))
 	if counts == 0 || batch.VectorLen(counts) == 0 {
 		tb.Fatal("the batch has no view column")
 	}
-	binary.LittleEndian.PutUint64(b[batch.Vector(counts):], n)
+	binary.LittleEndian.PutUint64(batch.Bytes[batch.Vector(counts):], n)
 	return p
+}
+
+// forgeLength says that a vector of the batch is one shorter than it is, and makes
+// what it ends with as large as it can be.
+func forgeLength(tb testing.TB, p []byte, at int, slot flatbuffers.VOffsetT, size int) []byte {
+	tb.Helper()
+	p = bytes.Clone(p)
+	batch := batchHeader(tb, p, at)
+	vector := flatbuffers.UOffsetT(batch.Offset(slot))
+	n, begin := batch.VectorLen(vector), int(batch.Vector(vector))
+	binary.LittleEndian.PutUint32(batch.Bytes[begin-4:], uint32(n-1))
+	for i := begin + size*(n-1); i < begin+size*n; i += 8 {
+		binary.LittleEndian.PutUint64(batch.Bytes[i:], 1<<40)
+	}
+	return p
+}
+
+func TestAMessageHasAllThatItsTypesConsistOf(t *testing.T) {
+	word := fromJSON(t, arrow.BinaryTypes.StringView, `["a text that is longer than twelve bytes"]`)
+	words, err := array.NewStructArray([]arrow.Array{word, word}, []string{"a", "b"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	typ := &arrow.DictionaryType{IndexType: arrow.PrimitiveTypes.Int8, ValueType: words.DataType()}
+	for name, arr := range map[string]arrow.Array{
+		"record batch": words,
+		"dictionary":   array.NewDictionaryArray(typ, fromJSON(t, typ.IndexType, `[0]`), words),
+	} {
+		good := streamOf(t, arr)
+		if err := readAll(good, wire.Limits{}); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		for _, vector := range []struct {
+			what string
+			slot flatbuffers.VOffsetT
+			size int
+		}{{"field nodes", 6, 16}, {"buffers", 8, 16}, {"view columns", 12, 8}} {
+			t.Run("a "+name+" of fewer "+vector.what, func(t *testing.T) {
+				err := readAll(forgeLength(t, good, batchAt(good), vector.slot, vector.size), wire.Limits{})
+				var format *wire.FormatError
+				if !errors.As(err, &format) || !format.InStep || !strings.Contains(err.Error(), vector.what) {
+					t.Errorf("got %v, want a *FormatError that leaves the connection usable", err)
+				}
+			})
+		}
+	}
 }
 
 func TestAViewColumnHasNoMoreBuffersThanItsMessage(t *testing.T) {

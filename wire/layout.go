@@ -33,7 +33,8 @@ type layout struct {
 	dictID   int64
 	dict     *layout // of the values, for layoutDict
 	nodes    int     // field nodes of this field and all below
-	buffers  int     // buffers of this field and all below
+	buffers  int     // buffers of this field and all below, but for the data of views
+	views    int     // fields of views, whose buffers of data each message counts
 }
 
 // compileLayout describes the physical form of one field. ids yields the
@@ -74,6 +75,16 @@ func compileLayout(f arrow.Field, path string, ids *idCursor) layout {
 		l.nest(layoutStruct, 1, t.Fields(), ids)
 	case arrow.FixedWidthDataType:
 		l.kind, l.buffers, l.width = layoutFixed, 2, t.BitWidth()/8
+	case arrow.BinaryViewDataType:
+		l.kind, l.buffers, l.views = layoutOther, 2, 1
+	case arrow.VarLenListLikeType: // views of lists, as the others are above
+		l.nest(layoutOther, 3, []arrow.Field{t.ElemField()}, ids)
+	case *arrow.SparseUnionType:
+		l.nest(layoutOther, 1, t.Fields(), ids)
+	case *arrow.DenseUnionType:
+		l.nest(layoutOther, 2, t.Fields(), ids)
+	case *arrow.RunEndEncodedType:
+		l.nest(layoutOther, 0, t.Fields(), ids)
 	default:
 		l.kind = layoutOther
 	}
@@ -88,6 +99,7 @@ func (l *layout) nest(kind layoutKind, buffers int, fields []arrow.Field, ids *i
 		l.children[i] = compileLayout(f, l.field+"."+f.Name, ids)
 		l.nodes += l.children[i].nodes
 		l.buffers += l.children[i].buffers
+		l.views += l.children[i].views
 		if l.children[i].kind == layoutOther {
 			l.kind = layoutOther
 		}

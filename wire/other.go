@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/apache/arrow-go/v18/arrow"
 	"github.com/apache/arrow-go/v18/arrow/array"
@@ -44,7 +45,11 @@ func (f *feeder) Release() {}
 
 // generalDictionary queues the announced dictionary message for arrow-go.
 func (r *Reader) generalDictionary() error {
-	if err := r.hdr.checkVariadic(); err != nil {
+	l := findDict(r.schema, r.hdr.dictID)
+	if l == nil {
+		return batchErrorf("dictionary message", "no field has dictionary id %d", r.hdr.dictID)
+	}
+	if err := r.hdr.checkCounts("dictionary message", l.dict.nodes, l.dict.buffers, l.dict.views); err != nil {
 		return err
 	}
 	if r.dicts.bytes += r.pending; r.dicts.bytes > r.limits.MaxMessageBytes {
@@ -79,8 +84,13 @@ func (r *Reader) generalColumns(b *Batch, mem []byte) (err error) {
 			err = batchErrorf("record batch", "%v", p)
 		}
 	}()
-	if err := r.hdr.checkVariadic(); err != nil {
+	s := b.Schema
+	if err := r.hdr.checkCounts("record batch", s.nodes, s.buffers, s.views); err != nil {
 		return err
+	}
+	if b.Rows == 0 { // arrow-go does not read all types without rows
+		*b = EmptyBatch(s, b.Meta)
+		return nil
 	}
 	o := r.other()
 	o.feed.queue = append(o.feed.queue, queuedMessage{bytes.Clone(r.hdrBuf), bytes.Clone(mem)})
@@ -108,14 +118,35 @@ func (r *Reader) generalColumns(b *Batch, mem []byte) (err error) {
 }
 
 func validateRecord(rec arrow.RecordBatch, level Validation) error {
-	switch level {
-	case ValidateOff:
+	if level == ValidateOff {
 		return nil
-	case ValidateStandard:
-		return array.ValidateRecord(rec)
-	default:
-		return array.ValidateRecordFull(rec)
 	}
+	cols := make([]arrow.Array, rec.NumCols())
+	for i, c := range rec.Columns() {
+		cols[i] = array.MakeFromData(checkable(c.Data()))
+	}
+	rec = array.NewRecordBatch(rec.Schema(), cols, rec.NumRows())
+	if level == ValidateStandard {
+		return array.ValidateRecord(rec)
+	}
+	return array.ValidateRecordFull(rec)
+}
+
+// checkable is data as arrow-go's validation accepts it: it wants a buffer of nulls,
+// of which arrays of the null type have none.
+func checkable(d arrow.ArrayData) arrow.ArrayData {
+	if d.DataType().ID() == arrow.NULL {
+		return array.NewData(d.DataType(), d.Len(), []*memory.Buffer{nil}, nil, d.NullN(), d.Offset())
+	}
+	children, changed := slices.Clone(d.Children()), false
+	for i, c := range children {
+		children[i] = checkable(c)
+		changed = changed || children[i] != c
+	}
+	if !changed {
+		return d
+	}
+	return array.NewData(d.DataType(), d.Len(), d.Buffers(), children, d.NullN(), d.Offset())
 }
 
 // limitAllocator refuses to allocate past a number of bytes: arrow-go sizes

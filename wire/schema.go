@@ -22,6 +22,7 @@ type Schema struct {
 	cols    []layout
 	nodes   int
 	buffers int
+	views   int
 	general bool // some column's layout is left to arrow-go
 	dicts   bool // some column is dictionary-encoded
 	bytes   bool // some column holds bytes that a decoder may alias
@@ -97,6 +98,7 @@ func newSchema(s *arrow.Schema, message []byte, ids []int64) *Schema {
 		out.cols[i] = l
 		out.nodes += l.nodes
 		out.buffers += l.buffers
+		out.views += l.views
 		out.general = out.general || l.kind == layoutOther
 		out.bytes = out.bytes || l.holdsBytes()
 		l.eachDict(func(*layout) { out.dicts = true })
