@@ -29,6 +29,7 @@ const (
 // Slots of the flatbuffer tables, from Arrow's Message.fbs and Schema.fbs. A
 // slot is 4 + 2 * the field's number.
 const (
+	slotMessageVersion    = 4
 	slotMessageHeaderType = 6
 	slotMessageHeader     = 8
 	slotMessageBodyLength = 10
@@ -125,6 +126,7 @@ func (h *header) parse(b []byte) (err error) {
 	}()
 	*h = header{compression: compressionNone}
 	msg := rootTable(b)
+	_ = msg.GetInt16Slot(slotMessageVersion, 0) // whatever it is, it has to be there for others to read
 	h.kind = msg.GetByteSlot(slotMessageHeaderType, 0)
 	h.bodyLen = msg.GetInt64Slot(slotMessageBodyLength, 0)
 	if h.bodyLen < 0 {

@@ -88,10 +88,6 @@ func (r *Reader) generalColumns(b *Batch, mem []byte) (err error) {
 	if err := r.hdr.checkCounts("record batch", s.nodes, s.buffers, s.views); err != nil {
 		return err
 	}
-	if b.Rows == 0 { // arrow-go does not read all types without rows
-		*b = EmptyBatch(s, b.Meta)
-		return nil
-	}
 	o := r.other()
 	o.feed.queue = append(o.feed.queue, queuedMessage{bytes.Clone(r.hdrBuf), bytes.Clone(mem)})
 	o.mem.left, o.mem.max = r.limits.MaxMessageBytes, r.limits.MaxMessageBytes
@@ -132,13 +128,17 @@ func validateRecord(rec arrow.RecordBatch, level Validation) error {
 	return array.ValidateRecordFull(rec)
 }
 
-// checkable is data as arrow-go's validation accepts it: it wants a buffer of nulls,
-// of which arrays of the null type have none.
+// checkable is data as arrow-go's validation accepts it. It wants buffers that its
+// own reader does not make: one of arrays of nulls, which have none, and the offsets
+// of a union without rows.
 func checkable(d arrow.ArrayData) arrow.ArrayData {
-	if d.DataType().ID() == arrow.NULL {
-		return array.NewData(d.DataType(), d.Len(), []*memory.Buffer{nil}, nil, d.NullN(), d.Offset())
+	buffers, children, changed := d.Buffers(), slices.Clone(d.Children()), false
+	switch id := d.DataType().ID(); {
+	case id == arrow.NULL:
+		buffers, changed = []*memory.Buffer{nil}, true
+	case id == arrow.DENSE_UNION && d.Len() == 0:
+		buffers, changed = []*memory.Buffer{nil, memory.NewBufferBytes([]byte{}), memory.NewBufferBytes([]byte{})}, true
 	}
-	children, changed := slices.Clone(d.Children()), false
 	for i, c := range children {
 		children[i] = checkable(c)
 		changed = changed || children[i] != c
@@ -146,7 +146,7 @@ func checkable(d arrow.ArrayData) arrow.ArrayData {
 	if !changed {
 		return d
 	}
-	return array.NewData(d.DataType(), d.Len(), d.Buffers(), children, d.NullN(), d.Offset())
+	return array.NewData(d.DataType(), d.Len(), buffers, children, d.NullN(), d.Offset())
 }
 
 // limitAllocator refuses to allocate past a number of bytes: arrow-go sizes
