@@ -129,11 +129,13 @@ func releaseBuffers(buffers []*memory.Buffer) {
 func columnFromArray(arr arrow.Array, l *layout, mem memory.Allocator) (Column, error) {
 	if l.kind == layoutOther {
 		var err error
-		switch arr.(type) {
-		case *array.ListView, *array.LargeListView: // of those, arrow-go does not write a slice
+		switch arr.(type) { // arrow-go does not write all slices
+		case *array.ListView, *array.LargeListView:
 			if arr.Data().Offset() != 0 {
 				arr, err = array.Concatenate([]arrow.Array{arr}, mem)
 			}
+		case *array.DenseUnion:
+			arr = fromItsFirstRow(arr.Data())
 		}
 		if err != nil {
 			return Column{}, fmt.Errorf("wire: column %s: %w", l.field, err)
@@ -150,6 +152,22 @@ func columnFromArray(arr arrow.Array, l *layout, mem memory.Allocator) (Column, 
 		}
 	}
 	return viewArray(arr, l, mem)
+}
+
+// fromItsFirstRow is a slice of a dense union as an array of its own, over the whole
+// children.
+func fromItsFirstRow(d arrow.ArrayData) arrow.Array {
+	off, n := d.Offset(), d.Len()
+	if off == 0 {
+		return array.MakeFromData(d)
+	}
+	const code, offset = 1, 4 // bytes of each
+	buffers := []*memory.Buffer{
+		nil,
+		memory.SliceBuffer(d.Buffers()[1], off*code, n*code),
+		memory.SliceBuffer(d.Buffers()[2], off*offset, n*offset),
+	}
+	return array.MakeFromData(array.NewData(d.DataType(), n, buffers, d.Children(), 0, 0))
 }
 
 // needsCompaction reports whether arr does not start at the beginning of its
